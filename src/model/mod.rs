@@ -1,0 +1,14 @@
+//! Passive data: what is stored, asked and answered. No behaviour beyond parsing and bounds.
+
+mod ids;
+mod job;
+pub mod limits;
+mod queue;
+pub mod row;
+mod span;
+pub mod view;
+
+pub use ids::{Epoch, GroupNumber, InvalidJobId, JobId, PartitionId, QueueNumber};
+pub use job::{Attempt, Due, JobState, Lane, NewJob, Outcome, Retry};
+pub use queue::{Backoff, GroupDocument, QueueDocument, QueueSettings};
+pub use span::{InvalidSpan, Span};

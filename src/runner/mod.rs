@@ -1,0 +1,39 @@
+//! Running attempts: handlers by kind, and what every attempt gets.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+use crate::model::{Attempt, Outcome};
+
+mod output;
+pub use output::{ChunkSink, KeptOutput, Output};
+
+/// The code for one kind of job.
+#[async_trait]
+pub trait Handler: Send + Sync + 'static {
+    /// Runs one attempt to its end. Must end soon after `context.revoked` fires; the time limit of
+    /// the attempt is the handler's to keep, since only it can end what it has started.
+    async fn run(&self, context: Context) -> Report;
+}
+
+/// What a handler gets with an attempt.
+#[derive(Clone)]
+pub struct Context {
+    /// The attempt; its start is durable.
+    pub attempt: Arc<Attempt>,
+    /// Fires when the attempt must end: cancelled, or the worker stops.
+    pub revoked: CancellationToken,
+    /// Takes the attempt's output, bounded, while it runs.
+    pub output: Output,
+}
+
+/// How an attempt ended, with what a person wants to see of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Exit code, or 128 plus the signal's number.
+    pub exit_code: Option<i32>,
+}

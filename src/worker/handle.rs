@@ -1,0 +1,226 @@
+//! What the ways in (HTTP, CLI, embedders) ask a worker.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::Stream;
+
+use crate::model::view::{Affected, Enqueued, HistoryEvent, JobPage, JobView, QueuePage, QueueView};
+use crate::model::{JobId, JobState, NewJob, QueueSettings};
+
+/// Why a request was not done. `api/error.rs` maps it to HTTP.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// There is no such thing. 404.
+    #[error("{0}")]
+    NotFound(String),
+    /// There was one, and it is past its retention. 410.
+    #[error("{0}")]
+    Gone(String),
+    /// It is not in a state for that. 409.
+    #[error("{0}")]
+    Conflict(String),
+    /// The request is wrong, and why. 400.
+    #[error("{message}")]
+    Invalid {
+        /// The field that is wrong.
+        field: Option<String>,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A bound is reached: come back later. 429.
+    #[error("{message}")]
+    Overloaded {
+        /// Which bound.
+        message: String,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The store or the owner is away, or the disk is full: nothing is known to have been done. 503.
+    #[error("{message}")]
+    Unavailable {
+        /// What is away.
+        message: String,
+        /// When to try again.
+        retry_after: Duration,
+    },
+}
+
+/// What can be done with one job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobCommand {
+    /// End it, also if it is running.
+    Cancel,
+    /// A failed or cancelled job is written anew under its id.
+    Retry,
+    /// A scheduled job is due now.
+    RunNow,
+    /// Another lane, 1 … 9.
+    SetPriority(u8),
+    /// Cancel it if it is open, and forget it: `gone` from then on.
+    Delete,
+}
+
+/// Which jobs of a queue.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JobFilter {
+    /// Only in that state.
+    pub state: Option<JobState>,
+    /// Only of that kind.
+    pub kind: Option<String>,
+    /// Newest first instead of oldest first.
+    pub newest_first: bool,
+}
+
+/// Captured output, in order.
+pub type OutputStream = Pin<Box<dyn Stream<Item = Result<Bytes, RequestError>> + Send>>;
+
+/// How a queue with jobs is deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeleteQueue {
+    /// Refused if it has open jobs.
+    IfEmpty,
+    /// With all its jobs.
+    Force,
+    /// Open and failed jobs go to that queue.
+    MoveTo(String),
+}
+
+/// A worker, as the ways in see it. Cheap to clone.
+#[derive(Clone)]
+pub struct WorkerHandle {}
+
+#[expect(unused_variables, clippy::todo, reason = "being built")]
+impl WorkerHandle {
+    /// Enqueues jobs; answers when they are durable and fenced. All or none.
+    /// The queue comes into being if it does not exist and `auto_create` is on.
+    pub async fn enqueue(
+        &self,
+        namespace: &str,
+        queue: &str,
+        jobs: Vec<NewJob>,
+    ) -> Result<Vec<Enqueued>, RequestError> {
+        todo!()
+    }
+
+    /// All about one job. Jobs are found by id alone; the namespace must match.
+    pub async fn job(&self, namespace: &str, id: JobId) -> Result<JobView, RequestError> {
+        todo!()
+    }
+
+    /// The same, once it is final, or as it is after `timeout`.
+    pub async fn wait(&self, namespace: &str, id: JobId, timeout: Duration) -> Result<JobView, RequestError> {
+        todo!()
+    }
+
+    /// Output of an attempt (none: the latest); with `follow` until the attempt ends.
+    pub async fn output(
+        &self,
+        namespace: &str,
+        id: JobId,
+        attempt: Option<u32>,
+        follow: bool,
+    ) -> Result<OutputStream, RequestError> {
+        todo!()
+    }
+
+    /// What happened to a job, oldest first.
+    pub async fn history(&self, namespace: &str, id: JobId) -> Result<Vec<HistoryEvent>, RequestError> {
+        todo!()
+    }
+
+    /// Does something with one job and answers what became of it. For `Delete` the last view.
+    pub async fn command(
+        &self,
+        namespace: &str,
+        id: JobId,
+        command: JobCommand,
+    ) -> Result<JobView, RequestError> {
+        todo!()
+    }
+
+    /// Jobs of a queue, in the order of their ids. The cursor is opaque.
+    pub async fn jobs(
+        &self,
+        namespace: &str,
+        queue: &str,
+        filter: JobFilter,
+        cursor: Option<String>,
+        limit: usize,
+    ) -> Result<JobPage, RequestError> {
+        todo!()
+    }
+
+    /// All failed jobs of a queue are written anew.
+    pub async fn retry_failed(&self, namespace: &str, queue: &str) -> Result<Affected, RequestError> {
+        todo!()
+    }
+
+    /// Queues of a namespace, by name.
+    pub async fn queues(
+        &self,
+        namespace: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<QueuePage, RequestError> {
+        todo!()
+    }
+
+    /// One queue.
+    pub async fn queue(&self, namespace: &str, queue: &str) -> Result<QueueView, RequestError> {
+        todo!()
+    }
+
+    /// Creates a queue or changes its settings. `partitions` counts at creation only
+    /// (none: the configured default); a different number later is a conflict.
+    pub async fn put_queue(
+        &self,
+        namespace: &str,
+        queue: &str,
+        settings: QueueSettings,
+        partitions: Option<u16>,
+    ) -> Result<QueueView, RequestError> {
+        todo!()
+    }
+
+    /// Deletes a queue.
+    pub async fn delete_queue(
+        &self,
+        namespace: &str,
+        queue: &str,
+        how: DeleteQueue,
+    ) -> Result<Affected, RequestError> {
+        todo!()
+    }
+
+    /// No new attempts; with `interrupt`, running ones are ended and wait again.
+    pub async fn pause_queue(
+        &self,
+        namespace: &str,
+        queue: &str,
+        interrupt: bool,
+    ) -> Result<QueueView, RequestError> {
+        todo!()
+    }
+
+    /// Attempts may start again.
+    pub async fn resume_queue(&self, namespace: &str, queue: &str) -> Result<QueueView, RequestError> {
+        todo!()
+    }
+
+    /// Why the worker can't take jobs now; `Ok` if it can.
+    pub async fn ready(&self) -> Result<(), String> {
+        todo!()
+    }
+
+    /// What the store has done since it was opened.
+    pub fn store_counters(&self) -> crate::store::StoreCounters {
+        todo!()
+    }
+
+    /// Copies the store while it runs, into a new file.
+    pub async fn backup(&self, to: &std::path::Path) -> Result<(), RequestError> {
+        todo!()
+    }
+}
