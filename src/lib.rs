@@ -2,7 +2,14 @@
 //!
 //! See `ARCHITECTURE.md` for the code map. What is exported here is what an embedder needs.
 
+pub mod api;
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod engine;
 pub mod model;
 pub mod runner;
+pub mod sim;
 pub mod store;
+pub mod telemetry;
 pub mod worker;

@@ -1,1 +1,3 @@
+//! The `qdo` binary.
+
 fn main() {}

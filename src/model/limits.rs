@@ -13,7 +13,7 @@ pub const CHUNK_BYTES_MAX: usize = 256 << 10;
 /// Bytes of one commit's row.
 pub const COMMIT_BYTES_MAX: usize = 1 << 20;
 /// Jobs of one commit.
-pub const COMMIT_JOBS_MAX: usize = 4_096;
+pub const COMMIT_JOBS_MAX: usize = 2_048;
 /// Jobs of one segment.
 pub const SEGMENT_JOBS_MAX: u32 = 8_192;
 /// Bytes of one segment's rows.

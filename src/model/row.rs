@@ -272,8 +272,8 @@ pub enum MarkerKind {
     Prioritized = 11,
     /// Written again elsewhere in this partition; `moved_to` says where.
     Moved = 12,
-    /// The scheduled time has come (not stored: a job is due by the clock alone).
-    CancelRequested = 13,
+    /// Forgotten by command: `gone` from now on.
+    Deleted = 13,
 }
 
 /// A durable fact about a job.

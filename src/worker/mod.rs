@@ -1,5 +1,6 @@
 //! Owners of partitions, and the worker that has them.
 
-mod handle;
+pub mod protocol;
+mod requests;
 
-pub use handle::{DeleteQueue, JobCommand, JobFilter, OutputStream, RequestError, WorkerHandle};
+pub use requests::{DeleteQueue, JobCommand, JobFilter, OutputStream, RequestError, Requests};

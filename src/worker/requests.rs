@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::Stream;
 
@@ -87,140 +88,94 @@ pub enum DeleteQueue {
     MoveTo(String),
 }
 
-/// A worker, as the ways in see it. Cheap to clone.
-#[derive(Clone)]
-pub struct WorkerHandle {}
-
-#[expect(unused_variables, clippy::todo, reason = "being built")]
-impl WorkerHandle {
+/// What a worker does for the ways in. Tests of those put a double in its place.
+#[async_trait]
+pub trait Requests: Send + Sync + 'static {
     /// Enqueues jobs; answers when they are durable and fenced. All or none.
     /// The queue comes into being if it does not exist and `auto_create` is on.
-    pub async fn enqueue(
+    async fn enqueue(
         &self,
         namespace: &str,
         queue: &str,
         jobs: Vec<NewJob>,
-    ) -> Result<Vec<Enqueued>, RequestError> {
-        todo!()
-    }
+    ) -> Result<Vec<Enqueued>, RequestError>;
 
     /// All about one job. Jobs are found by id alone; the namespace must match.
-    pub async fn job(&self, namespace: &str, id: JobId) -> Result<JobView, RequestError> {
-        todo!()
-    }
+    async fn job(&self, namespace: &str, id: JobId) -> Result<JobView, RequestError>;
 
     /// The same, once it is final, or as it is after `timeout`.
-    pub async fn wait(&self, namespace: &str, id: JobId, timeout: Duration) -> Result<JobView, RequestError> {
-        todo!()
-    }
+    async fn wait(&self, namespace: &str, id: JobId, timeout: Duration) -> Result<JobView, RequestError>;
 
     /// Output of an attempt (none: the latest); with `follow` until the attempt ends.
-    pub async fn output(
+    async fn output(
         &self,
         namespace: &str,
         id: JobId,
         attempt: Option<u32>,
         follow: bool,
-    ) -> Result<OutputStream, RequestError> {
-        todo!()
-    }
+    ) -> Result<OutputStream, RequestError>;
 
     /// What happened to a job, oldest first.
-    pub async fn history(&self, namespace: &str, id: JobId) -> Result<Vec<HistoryEvent>, RequestError> {
-        todo!()
-    }
+    async fn history(&self, namespace: &str, id: JobId) -> Result<Vec<HistoryEvent>, RequestError>;
 
     /// Does something with one job and answers what became of it. For `Delete` the last view.
-    pub async fn command(
-        &self,
-        namespace: &str,
-        id: JobId,
-        command: JobCommand,
-    ) -> Result<JobView, RequestError> {
-        todo!()
-    }
+    async fn command(&self, namespace: &str, id: JobId, command: JobCommand)
+    -> Result<JobView, RequestError>;
 
     /// Jobs of a queue, in the order of their ids. The cursor is opaque.
-    pub async fn jobs(
+    async fn jobs(
         &self,
         namespace: &str,
         queue: &str,
         filter: JobFilter,
         cursor: Option<String>,
         limit: usize,
-    ) -> Result<JobPage, RequestError> {
-        todo!()
-    }
+    ) -> Result<JobPage, RequestError>;
 
     /// All failed jobs of a queue are written anew.
-    pub async fn retry_failed(&self, namespace: &str, queue: &str) -> Result<Affected, RequestError> {
-        todo!()
-    }
+    async fn retry_failed(&self, namespace: &str, queue: &str) -> Result<Affected, RequestError>;
 
     /// Queues of a namespace, by name.
-    pub async fn queues(
-        &self,
-        namespace: &str,
-        after: &str,
-        limit: usize,
-    ) -> Result<QueuePage, RequestError> {
-        todo!()
-    }
+    async fn queues(&self, namespace: &str, after: &str, limit: usize) -> Result<QueuePage, RequestError>;
 
     /// One queue.
-    pub async fn queue(&self, namespace: &str, queue: &str) -> Result<QueueView, RequestError> {
-        todo!()
-    }
+    async fn queue(&self, namespace: &str, queue: &str) -> Result<QueueView, RequestError>;
 
     /// Creates a queue or changes its settings. `partitions` counts at creation only
     /// (none: the configured default); a different number later is a conflict.
-    pub async fn put_queue(
+    async fn put_queue(
         &self,
         namespace: &str,
         queue: &str,
         settings: QueueSettings,
         partitions: Option<u16>,
-    ) -> Result<QueueView, RequestError> {
-        todo!()
-    }
+    ) -> Result<QueueView, RequestError>;
 
     /// Deletes a queue.
-    pub async fn delete_queue(
+    async fn delete_queue(
         &self,
         namespace: &str,
         queue: &str,
         how: DeleteQueue,
-    ) -> Result<Affected, RequestError> {
-        todo!()
-    }
+    ) -> Result<Affected, RequestError>;
 
     /// No new attempts; with `interrupt`, running ones are ended and wait again.
-    pub async fn pause_queue(
+    async fn pause_queue(
         &self,
         namespace: &str,
         queue: &str,
         interrupt: bool,
-    ) -> Result<QueueView, RequestError> {
-        todo!()
-    }
+    ) -> Result<QueueView, RequestError>;
 
     /// Attempts may start again.
-    pub async fn resume_queue(&self, namespace: &str, queue: &str) -> Result<QueueView, RequestError> {
-        todo!()
-    }
+    async fn resume_queue(&self, namespace: &str, queue: &str) -> Result<QueueView, RequestError>;
 
     /// Why the worker can't take jobs now; `Ok` if it can.
-    pub async fn ready(&self) -> Result<(), String> {
-        todo!()
-    }
+    async fn ready(&self) -> Result<(), String>;
 
     /// What the store has done since it was opened.
-    pub fn store_counters(&self) -> crate::store::StoreCounters {
-        todo!()
-    }
+    fn store_counters(&self) -> crate::store::StoreCounters;
 
     /// Copies the store while it runs, into a new file.
-    pub async fn backup(&self, to: &std::path::Path) -> Result<(), RequestError> {
-        todo!()
-    }
+    async fn backup(&self, to: &std::path::Path) -> Result<(), RequestError>;
 }

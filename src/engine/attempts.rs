@@ -1,0 +1,289 @@
+//! Runners and attempts: who has room, who gets what, and how it ended.
+//!
+//! A start is a marker; the attempt is handed out when that is released (INV-4), often in the
+//! commit that the job itself came with. A report counts only if it is about the attempt that is
+//! running now, by (job, attempt), whoever it was handed out by (INV-3).
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+
+use crate::model::limits::RESULT_INLINE_BYTES_MAX;
+use crate::model::row::{BlobRef, MarkerKind};
+use crate::model::{JobId, JobState, Outcome, Retry};
+
+use super::queues::Happening;
+use super::retry::{delay_ms, interruption_delay_ms};
+use super::segment::{JobRef, Phase};
+use super::state::{INTERRUPTED_CLASS, marker};
+use super::{AttemptEnd, Effect, Engine, HandOut, Located, Reply, Revocation, RunnerId, Ticket};
+
+/// A runner, as its owner knows it.
+#[derive(Debug)]
+pub(crate) struct Runner {
+    name: String,
+    kinds: BTreeSet<u32>,
+    /// Attempts that it has room for.
+    pub room: u32,
+    /// A job whose earlier attempt was interrupted runs there.
+    suspect: Option<JobRef>,
+}
+
+/// A running attempt.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Running {
+    /// None: it was running when this owner came.
+    pub runner: Option<RunnerId>,
+}
+
+impl Engine {
+    pub(super) fn runner_up(&mut self, runner: RunnerId, name: String, kinds: Vec<String>) {
+        let kinds = kinds.iter().map(|kind| self.kinds.index(kind)).collect();
+        self.runners.insert(runner, Runner { name, kinds, room: 0, suspect: None });
+        self.forget_skips();
+    }
+
+    pub(super) fn pull(&mut self, runner: RunnerId, attempts: u32) {
+        if let Some(runner) = self.runners.get_mut(&runner) {
+            runner.room = runner.room.saturating_add(attempts);
+        }
+    }
+
+    pub(super) fn recall(&mut self, runner: RunnerId, attempts: u32) {
+        let room = self.runners.get_mut(&runner).map(|runner| &mut runner.room);
+        let taken = room.map_or(0, |room| {
+            let taken = attempts.min(*room);
+            *room -= taken;
+            taken
+        });
+        self.effects.push(Effect::Recalled { runner, attempts: taken });
+    }
+
+    pub(super) fn runner_gone(&mut self, runner: RunnerId) {
+        self.runners.remove(&runner);
+        self.interrupt_all(|running| running.runner == Some(runner));
+    }
+
+    pub(super) fn orphans_gone(&mut self) {
+        self.interrupt_all(|running| running.runner.is_none());
+    }
+
+    fn interrupt_all(&mut self, which: impl Fn(&Running) -> bool) {
+        let mut jobs: Vec<JobRef> =
+            self.running.iter().filter(|(_, running)| which(running)).map(|(job, _)| *job).collect();
+        jobs.sort_unstable();
+        for job in jobs {
+            self.interrupted(job);
+        }
+    }
+
+    /// The attempt's runner is dead: nobody knows how far it came.
+    fn interrupted(&mut self, job: JobRef) {
+        self.ended(job);
+        let Some(entry) = self.segments.entry(job).copied() else { return };
+        let interruptions = u32::from(entry.interruptions) + 1;
+        let max = self.queues.get(entry.queue).settings.max_interruptions.max(1);
+        let mut end = marker(MarkerKind::Interrupted, entry.attempt);
+        end.error_class = INTERRUPTED_CLASS.into();
+        if interruptions >= max {
+            end.kind = MarkerKind::Failed as i32;
+            end.error = format!(
+                "interrupted {interruptions} times: its runner died while it ran, and may have died of it"
+            );
+        } else {
+            end.error = "its runner died while it ran".into();
+            end.due_ms = self.now_ms + interruption_delay_ms(interruptions);
+        }
+        self.mark(job, end);
+        if interruptions >= max {
+            self.announce_end(job);
+        }
+    }
+
+    /// Takes a job off the running list.
+    fn ended(&mut self, job: JobRef) -> Option<Running> {
+        let running = self.running.remove(&job)?;
+        if let Some(runner) = running.runner.and_then(|runner| self.runners.get_mut(&runner))
+            && runner.suspect == Some(job)
+        {
+            runner.suspect = None;
+        }
+        Some(running)
+    }
+
+    /// Hands waiting jobs to runners with room, in turn.
+    pub(super) fn dispatch(&mut self) {
+        let with_room: Vec<RunnerId> =
+            self.runners.iter().filter(|(_, runner)| runner.room > 0).map(|(id, _)| *id).collect();
+        let mut busy = !with_room.is_empty();
+        while busy {
+            busy = false;
+            for &id in &with_room {
+                busy |= self.dispatch_to(id);
+            }
+        }
+        let kinds = |kind| self.runners.values().any(|runner| runner.kinds.contains(&kind));
+        let starved = !self.runners.is_empty() && self.lines.has_kind(kinds);
+        if starved && !self.starved {
+            self.effects.push(Effect::Starved);
+        }
+        self.starved = starved;
+    }
+
+    fn dispatch_to(&mut self, id: RunnerId) -> bool {
+        let Some(runner) = self.runners.get(&id).filter(|runner| runner.room > 0) else { return false };
+        let segments = &self.segments;
+        let valid = |item: &super::lines::Item| {
+            segments
+                .entry(item.job)
+                .is_some_and(|entry| entry.stamp == item.stamp && entry.phase == Phase::Is(JobState::Waiting))
+        };
+        let chosen = self.lines.pop(|kind| runner.kinds.contains(&kind), runner.suspect.is_none(), valid);
+        chosen.is_some_and(|job| {
+            self.start(job, id);
+            true
+        })
+    }
+
+    fn start(&mut self, job: JobRef, id: RunnerId) {
+        let Some((job_id, entry)) = self.id_and_entry(job) else { return };
+        let Some(runner) = self.runners.get_mut(&id) else { return };
+        runner.room -= 1;
+        let suspect = entry.interruptions > 0;
+        if suspect {
+            runner.suspect = Some(job);
+        }
+        let name = runner.name.clone();
+        self.ensure_room();
+        let attempt = entry.attempt + 1;
+        let mut started = marker(MarkerKind::Started, attempt);
+        started.runner = self.journal.string(&name) + 1;
+        self.mark(job, started);
+        self.running.insert(job, Running { runner: Some(id) });
+        let queue = self.queues.get_mut(entry.queue);
+        queue.happened(self.now_ms, Happening::Started, 1);
+        let queue = queue.number;
+        let Some(segment) = self.segments.get(job.segment) else { return };
+        let place = segment.place(job.index);
+        self.effects.push(Effect::Prefetch { segment: segment.name, commit: place.commit });
+        let hand_out = HandOut {
+            runner: id,
+            job: job_id,
+            attempt,
+            segment: segment.name,
+            place,
+            queue,
+            failures: entry.failures.into(),
+            suspect,
+            output_blob: self.journal.reserve_blob(),
+            output_segment: self.journal.segment_name(),
+        };
+        self.journal.after_release(Effect::HandOut(Box::new(hand_out)));
+    }
+
+    pub(super) fn finish(&mut self, ticket: Ticket, id: JobId, attempt: u32, end: AttemptEnd) {
+        let found = match self.locate(id, None) {
+            Located::Here(job) => job,
+            // Running jobs are always loaded: one that is not here does not run.
+            _ => return self.reply(ticket, Reply::Finished { accepted: false }),
+        };
+        let current = self.segments.entry(found).map(|entry| entry.attempt);
+        if current != Some(attempt) || !self.running.contains_key(&found) {
+            return self.reply(ticket, Reply::Finished { accepted: false });
+        }
+        self.ended(found);
+        let is_final = self.record_end(found, id, attempt, end);
+        if is_final {
+            self.announce_end(found);
+        }
+        self.reply(ticket, Reply::Finished { accepted: true });
+    }
+
+    /// Writes the marker of an attempt's end. True if the job is final by it.
+    fn record_end(&mut self, job: JobRef, id: JobId, attempt: u32, end: AttemptEnd) -> bool {
+        let Some(entry) = self.segments.entry(job).copied() else { return false };
+        self.ensure_room();
+        let mut row = marker(MarkerKind::None, attempt);
+        row.exit_code = end.exit_code;
+        row.output = end.output.into_iter().collect();
+        row.output_dropped_bytes = end.output_dropped_bytes;
+        let failures = u32::from(entry.failures) + 1;
+        let kind = match end.outcome {
+            Outcome::Succeeded { result } => {
+                (row.result, row.result_blob) = self.keep_result(result);
+                MarkerKind::Succeeded
+            }
+            Outcome::Failed { error, class, retry } => {
+                row.error = error;
+                row.error_class = if class == INTERRUPTED_CLASS { "failed".into() } else { class };
+                self.queues.get_mut(entry.queue).happened(self.now_ms, Happening::Failed, 1);
+                let delay_ms = match retry {
+                    _ if failures >= end.max_attempts.max(1) => None,
+                    Retry::GiveUp => None,
+                    Retry::After(ms) => Some(ms),
+                    Retry::Policy => Some(delay_ms(&end.backoff, id, attempt, failures)),
+                };
+                row.due_ms = delay_ms.map_or(0, |ms| self.now_ms + ms);
+                if delay_ms.is_some() { MarkerKind::Retry } else { MarkerKind::Failed }
+            }
+            Outcome::Snoozed { delay_ms } => {
+                row.due_ms = self.now_ms + delay_ms;
+                MarkerKind::Snoozed
+            }
+            Outcome::Released => MarkerKind::Released,
+            Outcome::Interrupted { reason } => {
+                row.error = reason;
+                MarkerKind::Released
+            }
+        };
+        row.kind = kind as i32;
+        if kind == MarkerKind::Succeeded {
+            self.queues.get_mut(entry.queue).happened(self.now_ms, Happening::Succeeded, 1);
+        }
+        self.mark(job, row);
+        matches!(kind, MarkerKind::Succeeded | MarkerKind::Failed)
+    }
+
+    fn keep_result(&mut self, result: Bytes) -> (Bytes, Option<BlobRef>) {
+        if result.len() <= RESULT_INLINE_BYTES_MAX {
+            return (result, None);
+        }
+        (Bytes::new(), Some(self.journal.add_blob(&result)))
+    }
+
+    /// Takes a job off its runner because somebody ended it; the runner is told once that is released.
+    pub(super) fn revoke(&mut self, job: JobRef, id: JobId, attempt: u32) {
+        if let Some(Running { runner: Some(runner) }) = self.ended(job) {
+            let why = Revocation::Cancelled;
+            self.journal.after_release(Effect::Revoke { runner, job: id, attempt, why });
+        }
+    }
+
+    /// Asks the runner to give a running attempt back.
+    pub(super) fn ask_back(&mut self, job: JobRef, id: JobId, attempt: u32) {
+        if let Some(Running { runner: Some(runner) }) = self.running.get(&job).copied() {
+            self.effects.push(Effect::Revoke { runner, job: id, attempt, why: Revocation::Interrupted });
+        }
+    }
+
+    /// A running job has been written again: it goes on under its new place.
+    pub(super) fn moved_while_running(&mut self, from: JobRef, to: JobRef) {
+        let Some(running) = self.running.remove(&from) else { return };
+        self.running.insert(to, running);
+        if let Some(runner) = running.runner.and_then(|runner| self.runners.get_mut(&runner))
+            && runner.suspect == Some(from)
+        {
+            runner.suspect = Some(to);
+        }
+    }
+
+    /// Kinds that some runner runs.
+    pub(super) fn is_run(&self, kind: u32) -> bool {
+        self.runners.values().any(|runner| runner.kinds.contains(&kind))
+    }
+
+    /// Some runner has room for another attempt of that kind.
+    pub(super) fn has_room_for(&self, kind: u32) -> bool {
+        self.runners.values().any(|runner| runner.room > 0 && runner.kinds.contains(&kind))
+    }
+}

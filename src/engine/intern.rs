@@ -1,0 +1,38 @@
+//! Texts by number: kinds, runners, content types.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Gives every text a number, from 0.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Interner {
+    texts: Vec<Arc<str>>,
+    numbers: HashMap<Arc<str>, u32>,
+}
+
+impl Interner {
+    /// The number of a text, a new one if it has none.
+    pub fn index(&mut self, text: &str) -> u32 {
+        // Runs of one text are the rule.
+        if self.texts.first().is_some_and(|first| &**first == text) {
+            return 0;
+        }
+        if let Some(&number) = self.numbers.get(text) {
+            return number;
+        }
+        let number = self.texts.len() as u32;
+        let text: Arc<str> = text.into();
+        self.texts.push(Arc::clone(&text));
+        self.numbers.insert(text, number);
+        number
+    }
+
+    /// The text of a number; empty for a number never given.
+    pub fn text(&self, number: u32) -> &str {
+        self.texts.get(number as usize).map_or("", |text| text)
+    }
+
+    pub fn into_texts(self) -> Vec<String> {
+        self.texts.iter().map(|text| text.to_string()).collect()
+    }
+}

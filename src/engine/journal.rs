@@ -1,0 +1,289 @@
+//! The commit being built, those that are on their way, and what waits for their release.
+//!
+//! Group commit without a timer: whoever drives the engine takes a commit when it has room for one
+//! in flight; what arrives meanwhile makes the next. Keeps INV-1 and INV-2 on the engine's side:
+//! an effect that rests on a commit is given out only by [`Journal::released`].
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use prost::Message;
+
+use crate::model::limits::{COMMIT_BYTES_MAX, COMMIT_JOBS_MAX, SEGMENT_BYTES_MAX, SEGMENT_JOBS_MAX};
+use crate::model::row::{BlobRef, CommitRef, CommitRow, JobRow, MarkerRow, Origin, SegmentName, TokensRow};
+use crate::model::{Epoch, limits};
+
+use super::event::{Commit, Effect, Entry, Scope};
+use super::intern::Interner;
+use super::tokens::{BUCKET_MS, TokenHash};
+
+/// Rough size of a marker's row without its texts, bytes.
+const MARKER_BYTES: usize = 40;
+/// Rough size of a job's row without payload and texts, bytes.
+const JOB_BYTES: usize = 48;
+/// A commit is closed when it has grown to this, so that one more job still fits.
+const COMMIT_BYTES_FULL: usize = COMMIT_BYTES_MAX / 2;
+/// Markers of one commit.
+const COMMIT_MARKERS_MAX: usize = 16_384;
+
+#[derive(Debug, Default)]
+struct Pending {
+    strings: Interner,
+    jobs: Vec<JobRow>,
+    markers: Vec<MarkerRow>,
+    condemned: Vec<SegmentName>,
+    blobs: Vec<(u64, u32, Bytes)>,
+    entries: Vec<Entry>,
+    effects: Vec<Effect>,
+    bytes: usize,
+}
+
+/// The writing end of one epoch's journal.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    epoch: Epoch,
+    origin: Option<Origin>,
+    /// Number of the commit being built.
+    commit: u64,
+    /// The segment that the commit being built goes to.
+    segment: u32,
+    segment_jobs: u32,
+    segment_bytes: u64,
+    pending: Pending,
+    /// Row 0 is due even if it is empty.
+    opened: bool,
+    closed: VecDeque<Commit>,
+    waiting: VecDeque<(u64, Vec<Effect>)>,
+    next_blob: u64,
+    /// Tokens of the commit being built: time, hashes, places.
+    tokens: Option<(u64, Vec<u8>, Vec<u32>)>,
+}
+
+impl Journal {
+    pub fn new(epoch: Epoch, origin: Origin) -> Self {
+        Self {
+            epoch,
+            origin: Some(origin),
+            commit: 0,
+            segment: 0,
+            segment_jobs: 0,
+            segment_bytes: 0,
+            pending: Pending::default(),
+            opened: false,
+            closed: VecDeque::new(),
+            waiting: VecDeque::new(),
+            next_blob: 0,
+            tokens: None,
+        }
+    }
+
+    /// The commit that what is added now goes to.
+    pub fn current(&self) -> CommitRef {
+        CommitRef { epoch_number: self.epoch.number, commit: self.commit }
+    }
+
+    /// The segment that what is added now goes to.
+    pub fn segment_name(&self) -> SegmentName {
+        SegmentName {
+            epoch_number: self.epoch.number,
+            incarnation: self.epoch.incarnation,
+            segment: self.segment,
+        }
+    }
+
+    /// The number of a text in the commit being built.
+    pub fn string(&mut self, text: &str) -> u32 {
+        self.pending.strings.index(text)
+    }
+
+    /// Adds a job; returns its place in the commit. Ask [`Journal::is_full`] before.
+    pub fn add_job(&mut self, job: JobRow) -> u32 {
+        self.pending.bytes += job_bytes(&job);
+        self.pending.jobs.push(job);
+        self.pending.jobs.len() as u32 - 1
+    }
+
+    /// Adds a marker.
+    pub fn add_marker(&mut self, marker: MarkerRow) {
+        self.pending.bytes += marker_bytes(&marker);
+        self.pending.markers.push(marker);
+    }
+
+    /// Adds a payload, result or output chunk set; returns the reference to put into a row.
+    pub fn add_blob(&mut self, bytes: &Bytes) -> BlobRef {
+        let chunks: Vec<Bytes> = (0..bytes.len())
+            .step_by(limits::CHUNK_BYTES_MAX)
+            .map(|from| bytes.slice(from..bytes.len().min(from + limits::CHUNK_BYTES_MAX)))
+            .collect();
+        self.add_chunks(chunks)
+    }
+
+    /// The same for what is in chunks already.
+    pub fn add_chunks(&mut self, chunks: Vec<Bytes>) -> BlobRef {
+        let blob = self.reserve_blob();
+        let bytes = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+        let count = chunks.len() as u32;
+        self.pending.blobs.extend(chunks.into_iter().enumerate().map(|(n, chunk)| (blob, n as u32, chunk)));
+        BlobRef { segment: Some(self.segment_name()), blob, chunks: count, bytes }
+    }
+
+    /// A blob number that nothing else uses.
+    pub fn reserve_blob(&mut self) -> u64 {
+        self.next_blob += 1;
+        self.next_blob
+    }
+
+    /// Adds a token to the commit's packed index entry.
+    pub fn add_token(&mut self, now_ms: u64, hash: &TokenHash, place: u32) {
+        let (_, hashes, places) = self.tokens.get_or_insert_with(|| (now_ms, Vec::new(), Vec::new()));
+        hashes.extend_from_slice(hash);
+        places.push(place);
+    }
+
+    /// The index entry of the commit's tokens: its term is the commit.
+    fn token_entry(&mut self) -> Option<Entry> {
+        let (time_ms, hashes, places) = self.tokens.take()?;
+        let term = [&self.epoch.number.to_be_bytes()[..], &self.commit.to_be_bytes()[..]].concat();
+        let value = TokensRow { time_ms, hashes: hashes.into(), places };
+        let (scope, bucket) = (Scope::Token, time_ms / BUCKET_MS);
+        Some(Entry { scope, bucket, term: term.into(), value: value.encode_to_vec().into() })
+    }
+
+    pub fn add_entry(&mut self, entry: Entry) {
+        self.pending.entries.push(entry);
+    }
+
+    pub fn condemn(&mut self, segment: SegmentName) {
+        self.pending.condemned.push(segment);
+    }
+
+    /// Gives the effect out when the commit being built is released. If nothing is being built,
+    /// it waits for what was built last.
+    pub fn after_release(&mut self, effect: Effect) {
+        if self.is_empty()
+            && let Some((_, effects)) = self.waiting.back_mut()
+        {
+            effects.push(effect);
+        } else {
+            self.pending.effects.push(effect);
+        }
+    }
+
+    /// Nothing is being built.
+    pub fn is_empty(&self) -> bool {
+        let pending = &self.pending;
+        self.opened
+            && pending.jobs.is_empty()
+            && pending.markers.is_empty()
+            && pending.condemned.is_empty()
+            && pending.effects.is_empty()
+    }
+
+    /// The commit being built has to be closed before anything is added.
+    pub fn is_full(&self) -> bool {
+        self.pending.jobs.len() >= COMMIT_JOBS_MAX
+            || self.pending.markers.len() >= COMMIT_MARKERS_MAX
+            || self.pending.bytes >= COMMIT_BYTES_FULL
+    }
+
+    /// True if a commit is ready to be taken.
+    pub fn has_commit(&self) -> bool {
+        !self.closed.is_empty() || !self.is_empty()
+    }
+
+    pub fn take_closed(&mut self) -> Option<Commit> {
+        self.closed.pop_front()
+    }
+
+    /// Closes the commit being built. Returns its segment, its jobs and its bytes, for the totals.
+    pub fn close(&mut self, time_ms: u64) -> Closed {
+        let mut pending = std::mem::take(&mut self.pending);
+        pending.entries.extend(self.token_entry());
+        self.opened = true;
+        let row = CommitRow {
+            time_ms,
+            origin: self.origin.take(),
+            strings: pending.strings.into_texts(),
+            jobs: pending.jobs,
+            markers: pending.markers,
+            condemned: pending.condemned,
+        };
+        let closed = Closed {
+            name: self.segment_name(),
+            commit: self.commit,
+            jobs: row.jobs.len() as u32,
+            bytes: pending.bytes as u64,
+        };
+        self.waiting.push_back((self.commit, pending.effects));
+        self.closed.push_back(Commit {
+            segment: self.segment,
+            commit: self.commit,
+            row,
+            blobs: pending.blobs,
+            entries: pending.entries,
+        });
+        self.commit += 1;
+        self.segment_jobs += closed.jobs;
+        self.segment_bytes += closed.bytes;
+        closed
+    }
+
+    /// The growing segment has reached its bounds: what comes now goes to the next.
+    pub fn segment_is_full(&self) -> bool {
+        // One more full commit still has to fit.
+        self.segment_jobs + COMMIT_JOBS_MAX as u32 > SEGMENT_JOBS_MAX
+            || self.segment_bytes + COMMIT_BYTES_MAX as u64 > SEGMENT_BYTES_MAX
+    }
+
+    /// Begins the next segment. Only between commits.
+    pub fn next_segment(&mut self) {
+        debug_assert!(self.pending.jobs.is_empty(), "a segment begins between commits");
+        self.segment += 1;
+        self.segment_jobs = 0;
+        self.segment_bytes = 0;
+    }
+
+    /// Effects of all commits up to that one, in order.
+    pub fn released(&mut self, up_to: u64) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        while self.waiting.front().is_some_and(|(commit, _)| *commit <= up_to) {
+            if let Some((_, more)) = self.waiting.pop_front() {
+                effects.extend(more);
+            }
+        }
+        effects
+    }
+
+    /// True if every commit has been released.
+    pub fn all_released(&self) -> bool {
+        self.waiting.is_empty() && self.closed.is_empty()
+    }
+}
+
+/// What was closed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Closed {
+    pub name: SegmentName,
+    pub commit: u64,
+    pub jobs: u32,
+    pub bytes: u64,
+}
+
+fn job_bytes(job: &JobRow) -> usize {
+    let headers: usize = job.headers.iter().map(|header| header.name.len() + header.value.len() + 6).sum();
+    let tags: usize = job.tags.iter().map(|tag| tag.len() + 2).sum();
+    let again = job.again.as_ref().map_or(0, |again| {
+        128 + again.history.iter().map(marker_bytes).sum::<usize>()
+            + again.strings.iter().map(|text| text.len() + 2).sum::<usize>()
+    });
+    JOB_BYTES + job.payload.len() + job.key.len() + headers + tags + again + job.token.len()
+}
+
+fn marker_bytes(marker: &MarkerRow) -> usize {
+    MARKER_BYTES
+        + marker.error.len()
+        + marker.error_class.len()
+        + marker.result.len()
+        + marker.process.len()
+        + marker.output.len() * 32
+}

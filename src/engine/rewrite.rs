@@ -1,0 +1,162 @@
+//! Jobs that are written again: a failed one that is retried, and what compaction brings along.
+//!
+//! The new row carries id, state and history; the old one is forgotten in the same commit, and the
+//! index says where the job is from now on. Keeps INV-5: one commit, so never both and never neither.
+
+use bytes::Bytes;
+use prost::Message;
+
+use crate::model::row::{AgainRow, BlobRef, JobRow, MarkerRow, Place, StateRow};
+use crate::model::{JobId, JobState};
+
+use super::event::{Entry as IndexEntry, Scope};
+use super::segment::{JobRef, Phase, lane_of};
+use super::state::Head;
+use super::{Effect, Engine, Reply, RewrittenJob};
+
+/// Bucket of a job's entry in the index of places.
+pub(crate) fn place_bucket(id: JobId) -> u64 {
+    id.epoch_number().into()
+}
+
+impl Engine {
+    pub(super) fn rewritten(&mut self, segment: u32, jobs: Vec<RewrittenJob>) {
+        for job in jobs {
+            let old = JobRef { segment, index: job.index };
+            let Some((id, entry)) = self.id_and_entry(old) else { continue };
+            let Phase::Is(state) = entry.phase else { continue };
+            let tickets = self.retries.remove(&old);
+            if job.last.unwrap_or_default() != entry.last {
+                // Something happened to it since it was read.
+                if let Some(tickets) = tickets {
+                    tickets.into_iter().for_each(|ticket| self.reply(ticket, Reply::WrongState(state)));
+                }
+                continue;
+            }
+            let retried = tickets.is_some();
+            self.write_again(old, id, job, retried);
+            for ticket in tickets.unwrap_or_default() {
+                self.reply(ticket, Reply::Done(JobState::Waiting));
+            }
+        }
+        if self.compacting == Some(segment) {
+            self.compacting = None;
+            self.retain();
+        }
+    }
+
+    fn write_again(&mut self, old: JobRef, id: JobId, job: RewrittenJob, retried: bool) {
+        self.ensure_room();
+        let Some(entry) = self.segments.entry(old).copied() else { return };
+        let Some(from) = self.segments.get(old.segment).map(|segment| segment.place(old.index)) else {
+            return;
+        };
+        let mut state = entry.state_row(None);
+        state.last = None;
+        if retried {
+            state = StateRow {
+                state: JobState::Waiting as u32,
+                failures: 0,
+                interruptions: 0,
+                time_ms: self.now_ms,
+                ..state
+            };
+        }
+        let number = self.segments.last_number().expect("a growing segment is always there");
+        let at = self.journal.current();
+        let queue = self.queues.get(entry.queue).number;
+        let head =
+            Head { queue, kind: &job.kind, lane: entry.lane, run_at_ms: 0, deadline_ms: entry.deadline_ms };
+        let new = self.insert(number, at.commit, &head, self.now_ms).expect("the growing segment is loaded");
+        let row = self.row_again(id, from, state, job);
+        let place = self.journal.add_job(row);
+        let place = Place { epoch_number: at.epoch_number, commit: at.commit, place };
+        self.settle_again(old, new, id, &state, place);
+        self.journal.add_entry(IndexEntry {
+            scope: Scope::Place,
+            bucket: place_bucket(id),
+            term: Bytes::copy_from_slice(&id.to_bytes()),
+            value: place.encode_to_vec().into(),
+        });
+    }
+
+    /// The new entry takes the state over; the old one is forgotten.
+    pub(super) fn settle_again(
+        &mut self,
+        old: JobRef,
+        new: JobRef,
+        id: JobId,
+        state: &StateRow,
+        place: Place,
+    ) {
+        if let Some(loaded) = self.segments.get_mut(new.segment).and_then(|segment| segment.loaded.as_mut()) {
+            loaded.foreign.insert(new.index, id);
+        }
+        self.places.insert(id, new);
+        if let Some(entry) = self.segments.entry_mut(new) {
+            entry.attempt = state.attempt;
+            entry.failures = state.failures as u16;
+            entry.interruptions = state.interruptions as u16;
+            entry.lane = lane_of(state.priority);
+        }
+        let mut phase = JobState::from_number(state.state).map_or(Phase::Forgotten, Phase::Is);
+        if phase == Phase::Is(JobState::Scheduled) && state.time_ms <= self.now_ms {
+            phase = Phase::Is(JobState::Waiting);
+        }
+        self.enter(new, phase, state.time_ms);
+        self.moved_while_running(old, new);
+        self.forget_moved(old, place);
+    }
+
+    fn row_again(&mut self, id: JobId, from: Place, state: StateRow, job: RewrittenJob) -> JobRow {
+        let mut row = job.row;
+        let mut history = job.history;
+        for (blob, chunks) in job.blobs {
+            let moved = self.journal.add_chunks(chunks);
+            replace_blob(&mut row, &mut history, blob, moved);
+        }
+        row.kind = self.journal.string(&job.kind);
+        row.content_type =
+            if job.content_type.is_empty() { 0 } else { self.journal.string(&job.content_type) + 1 };
+        row.enqueued_ms = job.enqueued_ms;
+        row.token = Bytes::new();
+        row.again = Some(AgainRow {
+            id: Bytes::copy_from_slice(&id.to_bytes()),
+            from: Some(from),
+            state: Some(state),
+            history,
+            strings: job.strings,
+        });
+        row
+    }
+
+    /// Asks for the bodies of a segment's jobs that have to be kept.
+    pub(super) fn compact(&mut self, segment: u32, keep: impl Fn(&Phase) -> bool, most: usize) {
+        let Some(loaded) = self.segments.get(segment).and_then(|segment| segment.loaded.as_ref()) else {
+            return;
+        };
+        let indexes = loaded
+            .entries
+            .iter()
+            .enumerate()
+            .filter(|(_, entry)| keep(&entry.phase))
+            .map(|(index, _)| index as u32);
+        let references: Vec<JobRef> = indexes.take(most).map(|index| JobRef { segment, index }).collect();
+        let jobs: Vec<_> = references.iter().filter_map(|&job| self.rewrite_request(job)).collect();
+        let Some(name) = self.segments.get(segment).map(|segment| segment.name) else { return };
+        self.compacting = Some(segment);
+        self.effects.push(Effect::ReadForRewrite { segment, name, jobs });
+    }
+}
+
+fn replace_blob(row: &mut JobRow, history: &mut [MarkerRow], from: BlobRef, to: BlobRef) {
+    if row.payload_blob == Some(from) {
+        row.payload_blob = Some(to);
+    }
+    for marker in history {
+        marker.output.iter_mut().filter(|blob| **blob == from).for_each(|blob| *blob = to);
+        if marker.result_blob == Some(from) {
+            marker.result_blob = Some(to);
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! A new owner's engine: from progress, summaries and the journal after it, to where its
+//! predecessor was.
+//!
+//! First every segment that the tail speaks of is read, then the tail is applied with the same
+//! transitions as live decisions. What cannot be made sense of ends the take-over with an error
+//! that names it: nothing is guessed, and the partition is parked (DESIGN.md §6).
+
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
+
+use crate::model::row::{CommitRef, CommitRow, MarkerKind, Place, SegmentName, SegmentRow, SummaryRow};
+use crate::model::{JobId, JobState, PartitionId};
+
+use super::journal::Journal;
+use super::segment::{JobRef, Segment, Segments, Tally, lane_of};
+use super::state::Head;
+use super::{Effect, Engine, EngineSettings, TailCommit, TakenOver};
+
+/// Why a partition can't be taken over from what was read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TakeoverError {
+    /// Progress or a summary names something that is not there, or the other way round.
+    #[error("the journal of partition {partition} does not add up at commit {epoch_number}/{commit}: {what}")]
+    Inconsistent {
+        /// The partition.
+        partition: PartitionId,
+        /// Where.
+        epoch_number: u32,
+        /// Where.
+        commit: u64,
+        /// What does not add up.
+        what: String,
+    },
+}
+
+/// What is still missing before the tail can be applied.
+#[derive(Debug, Default)]
+pub(crate) struct Opening {
+    tail: Vec<TailCommit>,
+    missing: BTreeSet<u32>,
+    summaries: BTreeMap<u32, SummaryRow>,
+}
+
+impl Engine {
+    /// An engine that goes on from `taken`. It is open once the summaries that it asks for (in
+    /// `effects`) have been given to it.
+    pub fn open(
+        partition: PartitionId,
+        settings: EngineSettings,
+        taken: TakenOver,
+        now_ms: u64,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Self, TakeoverError> {
+        let mut engine = Self {
+            settings,
+            partition,
+            epoch: taken.epoch,
+            chain: taken.chain,
+            now_ms,
+            opening: None,
+            queues: Default::default(),
+            kinds: Default::default(),
+            segments: Segments::default(),
+            loaded_jobs: 0,
+            unloaded: 0,
+            since_refill: 0,
+            leaving: Vec::new(),
+            lines: Default::default(),
+            timers: BinaryHeap::new(),
+            runners: BTreeMap::new(),
+            running: HashMap::new(),
+            places: HashMap::new(),
+            tokens: Default::default(),
+            journal: Journal::new(taken.epoch, taken.origin),
+            parked: BTreeMap::new(),
+            retries: HashMap::new(),
+            compacting: None,
+            condemned: Vec::new(),
+            next_retention_ms: 0,
+            since_progress: (0, 0),
+            progress_wanted: false,
+            starved: false,
+            effects: Vec::new(),
+        };
+        engine.opening = Some(Opening::default());
+        for (number, settings, paused) in taken.queues {
+            engine.set_queue(number, settings, paused);
+        }
+        if let Some((_, progress)) = &taken.progress {
+            engine.now_ms = engine.now_ms.max(progress.time_ms);
+            progress.segments.iter().for_each(|row| engine.add_segment(row));
+            for row in &progress.tallies {
+                let index = engine.queues.index(row.queue);
+                engine.queues.get_mut(index).by_state = Tally::from_row(row).by_state;
+            }
+        }
+        for (hash, id, time_ms) in taken.tokens {
+            engine.tokens.remember(hash, id, time_ms);
+        }
+        let missing = engine.segments_needed(&taken.tail);
+        engine.opening =
+            Some(Opening { tail: taken.tail, missing: missing.clone(), summaries: BTreeMap::new() });
+        missing.iter().for_each(|&number| engine.load(number));
+        effects.append(&mut engine.effects);
+        if missing.is_empty() {
+            engine.replay()?;
+            effects.append(&mut engine.effects);
+        }
+        Ok(engine)
+    }
+
+    fn add_segment(&mut self, row: &SegmentRow) {
+        let name = row.name.unwrap_or_default();
+        if row.condemned {
+            self.condemned.push(name);
+            return;
+        }
+        let mut segment = Segment::new(name, row.first_commit);
+        segment.commits = row.commits;
+        segment.jobs = row.jobs;
+        segment.bytes = row.bytes;
+        segment.summary = row.summary;
+        segment.younger = row.younger.clone();
+        segment.tallies = row
+            .tallies
+            .iter()
+            .map(|tally| (self.queues.index(tally.queue), Tally::from_row(tally)))
+            .collect();
+        segment.earliest_due_ms = row.earliest_due_ms;
+        segment.last_end_ms = row.last_end_ms;
+        segment.sealed = row.sealed;
+        if row.summary.is_some() {
+            segment.loaded = None;
+            self.unloaded += 1;
+        }
+        self.segments.push(segment);
+    }
+
+    /// Segments that the tail speaks of, and those with running attempts.
+    fn segments_needed(&self, tail: &[TailCommit]) -> BTreeSet<u32> {
+        let mut needed = BTreeSet::new();
+        for commit in tail {
+            needed.extend(self.segments.find_named(commit.segment));
+            let of_markers = commit.row.markers.iter().filter_map(|marker| marker.job);
+            let of_jobs = commit.row.jobs.iter().filter_map(|job| job.again.as_ref()?.from);
+            needed.extend(
+                of_markers
+                    .chain(of_jobs)
+                    .filter_map(|place| self.segments.find(place.epoch_number, place.commit)),
+            );
+        }
+        let runs =
+            |segment: &Segment| segment.tallies.iter().any(|(_, tally)| tally.of(JobState::Running) > 0);
+        needed.extend(self.segments.iter().filter(|(_, segment)| runs(segment)).map(|(number, _)| number));
+        needed.retain(|&number| self.segments.get(number).is_some_and(|segment| segment.loaded.is_none()));
+        needed
+    }
+
+    pub(super) fn opening_loaded(&mut self, segment: u32, summary: SummaryRow) -> Result<(), TakeoverError> {
+        let Some(opening) = &mut self.opening else { return Ok(()) };
+        opening.missing.remove(&segment);
+        opening.summaries.insert(segment, summary);
+        if opening.missing.is_empty() { self.replay() } else { Ok(()) }
+    }
+
+    /// Applies the tail, and begins the new epoch's journal.
+    fn replay(&mut self) -> Result<(), TakeoverError> {
+        let Some(opening) = self.opening.take() else { return Ok(()) };
+        for (number, summary) in &opening.summaries {
+            self.enter_loaded(*number, summary);
+        }
+        for commit in &opening.tail {
+            self.replay_commit(commit)?;
+        }
+        for number in self.segments.numbers() {
+            if let Some(segment) = self.segments.get_mut(number) {
+                segment.sealed = true;
+            }
+        }
+        self.segments.push(Segment::new(self.journal.segment_name(), 0));
+        for name in self.condemned.clone() {
+            self.journal.after_release(Effect::Drop { name, condemned_by: 0 });
+        }
+        // A successor of this owner starts from here, not from the tail once more.
+        self.progress_wanted = !opening.tail.is_empty() || !self.condemned.is_empty();
+        self.retain();
+        Ok(())
+    }
+
+    fn replay_commit(&mut self, commit: &TailCommit) -> Result<(), TakeoverError> {
+        let at = CommitRef { epoch_number: commit.segment.epoch_number, commit: commit.commit };
+        let time_ms = commit.row.time_ms;
+        self.now_ms = self.now_ms.max(time_ms);
+        let number = self.segment_of_tail(commit);
+        for (place, job) in commit.row.jobs.iter().enumerate() {
+            let kind = commit.row.strings.get(job.kind as usize).map_or("", String::as_str);
+            let head = Head {
+                queue: job.queue,
+                kind,
+                lane: lane_of(job.priority),
+                run_at_ms: job.run_at_ms,
+                deadline_ms: job.deadline_ms,
+            };
+            let inserted = self.insert(number, commit.commit, &head, time_ms);
+            let new = inserted.ok_or_else(|| self.inconsistent(at, "its segment can't be read"))?;
+            let place = Place { epoch_number: at.epoch_number, commit: at.commit, place: place as u32 };
+            if let Some(again) = &job.again {
+                let id = JobId::from_slice(&again.id)
+                    .ok_or_else(|| self.inconsistent(at, "a job's id is not 16 bytes"))?;
+                let from = again.from.unwrap_or_default();
+                let old = self
+                    .find_replayed(from)
+                    .ok_or_else(|| self.inconsistent(at, "a job was written again that is not there"))?;
+                self.settle_again(old, new, id, &again.state.unwrap_or_default(), place);
+            } else if let Ok(hash) = <[u8; 16]>::try_from(&job.token[..]) {
+                let id = JobId::new(self.partition, at.epoch_number, at.commit, place.place as u16);
+                self.tokens.remember(hash, id, time_ms);
+            }
+        }
+        for marker in &commit.row.markers {
+            let place = marker.job.unwrap_or_default();
+            let job = self
+                .find_replayed(place)
+                .ok_or_else(|| self.inconsistent(at, "a marker is about a job that is not there"))?;
+            self.apply(job, marker, if marker.time_ms == 0 { time_ms } else { marker.time_ms }, at);
+            match marker.kind() {
+                MarkerKind::Started => {
+                    self.running.insert(job, super::attempts::Running { runner: None });
+                }
+                _ => {
+                    let runs = self
+                        .segments
+                        .entry(job)
+                        .is_some_and(|entry| entry.phase == super::segment::Phase::Is(JobState::Running));
+                    if !runs {
+                        self.running.remove(&job);
+                    }
+                }
+            }
+        }
+        self.replay_condemned(&commit.row, at)
+    }
+
+    fn replay_condemned(&mut self, row: &CommitRow, at: CommitRef) -> Result<(), TakeoverError> {
+        for name in &row.condemned {
+            let oldest = self.segments.numbers().next();
+            if oldest.and_then(|number| self.segments.get(number)).is_none_or(|segment| segment.name != *name)
+            {
+                return Err(self.inconsistent(at, "it condemns a segment that is not the oldest"));
+            }
+            for (queue, finished) in oldest.map(|number| self.finished_in(number)).unwrap_or_default() {
+                let by_state = &mut self.queues.get_mut(queue).by_state;
+                by_state
+                    .iter_mut()
+                    .zip(finished)
+                    .for_each(|(count, gone)| *count = count.saturating_sub(gone));
+            }
+            self.forget_oldest();
+        }
+        Ok(())
+    }
+
+    /// The segment of a commit of the tail; a new one if progress did not know it yet.
+    fn segment_of_tail(&mut self, commit: &TailCommit) -> u32 {
+        let number = self
+            .segments
+            .find_named(commit.segment)
+            .unwrap_or_else(|| self.segments.push(Segment::new(commit.segment, commit.commit)));
+        if let Some(segment) = self.segments.get_mut(number) {
+            segment.commits = segment.commits.max(commit.commit + 1 - segment.first_commit);
+            segment.bytes += commit.bytes;
+        }
+        number
+    }
+
+    fn find_replayed(&self, place: Place) -> Option<JobRef> {
+        let number = self.segments.find(place.epoch_number, place.commit)?;
+        let segment = self.segments.get(number)?;
+        let index = segment.loaded.as_ref()?.index(place.commit - segment.first_commit, place.place)?;
+        Some(JobRef { segment: number, index })
+    }
+
+    fn inconsistent(&self, at: CommitRef, what: &str) -> TakeoverError {
+        TakeoverError::Inconsistent {
+            partition: self.partition,
+            epoch_number: at.epoch_number,
+            commit: at.commit,
+            what: what.into(),
+        }
+    }
+}
+
+impl Segments {
+    fn find_named(&self, name: SegmentName) -> Option<u32> {
+        self.iter().rev().find(|(_, segment)| segment.name == name).map(|(number, _)| number)
+    }
+}

@@ -1,0 +1,1 @@
+//! Deterministic simulation: everything from one seed.
