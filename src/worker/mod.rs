@@ -2,5 +2,7 @@
 
 pub mod protocol;
 mod requests;
+mod standalone;
 
 pub use requests::{DeleteQueue, JobCommand, JobFilter, OutputStream, RequestError, Requests};
+pub use standalone::{StartError, Worker, WorkerBuilder, WorkerSettings};
