@@ -158,6 +158,10 @@ impl Engine {
         let attempt = entry.attempt + 1;
         let mut started = marker(MarkerKind::Started, attempt);
         started.runner = self.journal.string(&name) + 1;
+        // Its output goes to the segment of this commit: what a killed runner has written is found.
+        let output_blob = self.journal.reserve_blob();
+        let output_segment = self.journal.segment_name();
+        started.output = vec![BlobRef { segment: None, blob: output_blob, chunks: 0, bytes: 0 }];
         self.mark(job, started);
         self.running.insert(job, Running { runner: Some(id) });
         let queue = self.queues.get_mut(entry.queue);
@@ -175,8 +179,8 @@ impl Engine {
             queue,
             failures: entry.failures.into(),
             suspect,
-            output_blob: self.journal.reserve_blob(),
-            output_segment: self.journal.segment_name(),
+            output_blob,
+            output_segment,
         };
         self.journal.after_release(Effect::HandOut(Box::new(hand_out)));
     }

@@ -312,7 +312,8 @@ pub struct MarkerRow {
     /// The result, if it is kept beside.
     #[prost(message, optional, tag = "11")]
     pub result_blob: Option<BlobRef>,
-    /// The attempt's captured output.
+    /// The attempt's captured output. Of a start: where it goes to, in the segment of the marker's
+    /// commit, as many chunks as there will be.
     #[prost(message, repeated, tag = "12")]
     pub output: Vec<BlobRef>,
     /// Bytes of output that were left out between the kept start and the kept end.
