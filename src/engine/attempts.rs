@@ -47,6 +47,8 @@ impl Engine {
         if let Some(runner) = self.runners.get_mut(&runner) {
             runner.room = runner.room.saturating_add(attempts);
         }
+        // If that is not enough, it is said once more.
+        self.starved = false;
     }
 
     pub(super) fn recall(&mut self, runner: RunnerId, attempts: u32) {
@@ -122,7 +124,8 @@ impl Engine {
                 busy |= self.dispatch_to(id);
             }
         }
-        let kinds = |kind| self.runners.values().any(|runner| runner.kinds.contains(&kind));
+        let kinds =
+            |kind| self.runners.values().any(|runner| runner.room == 0 && runner.kinds.contains(&kind));
         let starved = !self.runners.is_empty() && self.lines.has_kind(kinds);
         if starved && !self.starved {
             self.effects.push(Effect::Starved);

@@ -2,7 +2,7 @@
 
 use crate::model::row::{CommitRef, Place, SegmentName, StateRow};
 use crate::model::view::{Counts, Rates};
-use crate::model::{JobId, JobState, QueueNumber};
+use crate::model::{Epoch, JobId, JobState, QueueNumber};
 
 use super::Engine;
 use super::segment::{JobRef, Phase};
@@ -42,6 +42,19 @@ pub struct StateOfJob {
     pub reason: String,
 }
 
+/// One job of a segment, as a list shows it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct JobLook {
+    /// Its id.
+    pub id: JobId,
+    /// Where it is.
+    pub place: Place,
+    /// Its queue.
+    pub queue: QueueNumber,
+    /// Its state and counters; `moved_to` says that it is elsewhere now.
+    pub row: StateRow,
+}
+
 /// What a reader needs to list a segment's jobs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SegmentLook {
@@ -51,8 +64,8 @@ pub struct SegmentLook {
     pub first_commit: u64,
     /// Number of commits.
     pub commits: u64,
-    /// States of its jobs in order with ids, if it is in memory.
-    pub states: Option<Vec<(JobId, StateRow)>>,
+    /// Its jobs in order, if it is in memory.
+    pub jobs: Option<Vec<JobLook>>,
     /// Else its summary, and states younger than that.
     pub summary: Option<CommitRef>,
     /// See `summary`.
@@ -205,21 +218,35 @@ impl Engine {
     /// What a reader needs to list one segment.
     pub fn look_at(&self, name: SegmentName) -> Option<SegmentLook> {
         let (_, segment) = self.segments.iter().find(|(_, segment)| segment.name == name)?;
-        let states = segment.loaded.as_ref().map(|loaded| {
-            let state = |(index, entry): (usize, &super::segment::Entry)| {
+        let jobs = segment.loaded.as_ref().map(|loaded| {
+            let look = |(index, entry): (usize, &super::segment::Entry)| {
                 let index = index as u32;
-                (segment.id(self.partition, index), entry.state_row(loaded.moved.get(&index).copied()))
+                JobLook {
+                    id: segment.id(self.partition, index),
+                    place: segment.place(index),
+                    queue: self.queues.get(entry.queue).number,
+                    row: entry.state_row(loaded.moved.get(&index).copied()),
+                }
             };
-            loaded.entries.iter().enumerate().map(state).collect()
+            loaded.entries.iter().enumerate().map(look).collect()
         });
         Some(SegmentLook {
             name,
             first_commit: segment.first_commit,
             commits: segment.commits,
-            states,
+            jobs,
             summary: segment.summary,
             younger: segment.younger_states(),
         })
+    }
+
+    /// The epoch of the accepted history that has that number.
+    pub fn epoch_numbered(&self, number: u32) -> Option<Epoch> {
+        if self.epoch.number == number {
+            return Some(self.epoch);
+        }
+        let link = self.chain.iter().find(|link| link.epoch_number == number)?;
+        Some(Epoch { number, incarnation: link.incarnation })
     }
 
     /// The segment that holds a commit: where to read it.

@@ -44,7 +44,8 @@ mod tokens;
 mod window;
 
 pub use event::*;
-pub use look::{Located, PlaceOfJob, SegmentLook, StateOfJob};
+pub use look::{JobLook, Located, PlaceOfJob, SegmentLook, StateOfJob};
+pub use rewrite::place_bucket;
 pub use takeover::TakeoverError;
 pub use tokens::{BUCKET_MS as TOKEN_BUCKET_MS, TokenHash, token_hash};
 
@@ -194,7 +195,12 @@ impl Engine {
 
     /// True if [`Engine::take_commit`] would give one.
     pub fn has_commit(&self) -> bool {
-        self.is_open() && self.journal.has_commit()
+        self.is_open() && (self.journal.has_commit() || self.progress_is_owed())
+    }
+
+    /// Progress has been asked for, and there was something since the latest.
+    fn progress_is_owed(&self) -> bool {
+        self.progress_wanted && self.since_progress.0 > 0
     }
 
     /// True if no commit is being built or on its way: all that is known here is released.
@@ -212,7 +218,7 @@ impl Engine {
         if let Some(commit) = self.journal.take_closed() {
             return Some((commit, None));
         }
-        if self.journal.is_empty() {
+        if self.journal.is_empty() && !self.progress_is_owed() {
             return None;
         }
         self.close_commit();
@@ -220,7 +226,8 @@ impl Engine {
         self.journal.take_closed().map(|commit| (commit, progress))
     }
 
-    /// Progress is due with the next commit, however little there was (a hand-over, a clean stop).
+    /// Progress is due, however little there was (a hand-over, a clean stop): with the next commit, or
+    /// with an empty one.
     pub fn want_progress(&mut self) {
         self.progress_wanted = true;
     }

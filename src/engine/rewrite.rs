@@ -15,7 +15,7 @@ use super::state::Head;
 use super::{Effect, Engine, Reply, RewrittenJob};
 
 /// Bucket of a job's entry in the index of places.
-pub(crate) fn place_bucket(id: JobId) -> u64 {
+pub fn place_bucket(id: JobId) -> u64 {
     id.epoch_number().into()
 }
 
