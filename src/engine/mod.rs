@@ -19,6 +19,7 @@
 
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 
+use crate::model::limits::{SEGMENT_BYTES_MAX, SEGMENT_JOBS_MAX};
 use crate::model::row::{ChainLink, CommitRef, SegmentName};
 use crate::model::{Epoch, JobId, PartitionId};
 
@@ -68,11 +69,21 @@ pub struct EngineSettings {
     pub progress_commits: u64,
     /// … or so many bytes of journal: what a successor reads is bounded by it.
     pub progress_bytes: u64,
+    /// Jobs of one segment.
+    pub segment_jobs_max: u32,
+    /// Bytes of one segment's rows.
+    pub segment_bytes_max: u64,
 }
 
 impl Default for EngineSettings {
     fn default() -> Self {
-        Self { window_jobs_max: 1_000_000, progress_commits: 1_024, progress_bytes: 8 << 20 }
+        Self {
+            window_jobs_max: 1_000_000,
+            progress_commits: 1_024,
+            progress_bytes: 8 << 20,
+            segment_jobs_max: SEGMENT_JOBS_MAX,
+            segment_bytes_max: SEGMENT_BYTES_MAX,
+        }
     }
 }
 

@@ -70,7 +70,7 @@ impl Engine {
             running: HashMap::new(),
             places: HashMap::new(),
             tokens: Default::default(),
-            journal: Journal::new(taken.epoch, taken.origin),
+            journal: Journal::new(taken.epoch, taken.origin, &settings),
             parked: BTreeMap::new(),
             retries: HashMap::new(),
             compacting: None,
