@@ -85,8 +85,18 @@ impl Sources {
         let merged = builder.build().map_err(|error| other(&error))?;
         let mut merged: serde_json::Value = merged.try_deserialize().map_err(|error| other(&error))?;
         keys::coerce(&mut merged, &schema);
+        self.keep_one_token(&mut merged);
         let config = decode(merged, &places)?;
         Ok(Loaded { config, files: files.into_iter().map(|(file, _)| file).collect(), warnings })
+    }
+
+    /// `token` and `token_file` say the same thing: a variable for one overrides the other of a file.
+    fn keep_one_token(&self, merged: &mut serde_json::Value) {
+        let said = |name: &str| self.env.get(name).is_some_and(|value| !value.is_empty());
+        let (token, token_file) = (said("QDO_TOKEN"), said("QDO_TOKEN_FILE"));
+        if let Some(settings) = merged.as_object_mut().filter(|_| token != token_file) {
+            settings.remove(if token { "token_file" } else { "token" });
+        }
     }
 
     /// The variables that are settings, for the `config` crate.
