@@ -1,3 +1,5 @@
 //! The `qdo` binary.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    qdo::cli::main()
+}

@@ -1,1 +1,55 @@
 //! The command line.
+//!
+//! Data goes to standard output, all else to standard error. What a command found out is its exit
+//! code ([`Exit`]). No command asks anything but for destructive verbs, and those only on a terminal.
+
+mod args;
+mod completions;
+mod config;
+mod exit;
+mod job;
+mod out;
+mod queue;
+mod session;
+mod standalone;
+mod store;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+pub use exit::Exit;
+use exit::Failure;
+use out::Out;
+
+/// Runs `qdo` with the process's arguments.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A closed pipe on the other side of `--help` is nobody's mistake.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() };
+        }
+    };
+    match run(cli) {
+        Ok(exit) => exit.into(),
+        Err(failure) => failure.report().into(),
+    }
+}
+
+fn run(cli: Cli) -> Result<Exit, Failure> {
+    let out = Out::new(cli.global.output, cli.global.color);
+    let globals = &cli.global;
+    match cli.command {
+        Command::Standalone(args) => standalone::run(&args, globals),
+        Command::Queue(command) => {
+            session::run(globals, async |client| queue::run(command, &client, &out).await)
+        }
+        Command::Job(command) => session::run(globals, async |client| job::run(command, &client, &out).await),
+        Command::Store(command) => store::run(command, globals, &out),
+        Command::Config(command) => config::run(&command, globals, &out),
+        Command::Completions { shell } => completions::run(shell, &out),
+    }
+}

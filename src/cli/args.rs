@@ -1,0 +1,444 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use super::exit::EXIT_HELP;
+use super::out::{Color, Format};
+use crate::model::{JobId, JobState, Span};
+
+const EXAMPLES: &str = "\
+Start a server, with nothing installed:
+  qdo standalone
+
+Enqueue a job and wait for its result:
+  qdo job enqueue default --kind echo '{\"hello\": \"world\"}' --wait
+
+Look at queues and failed jobs:
+  qdo queue list
+  qdo job list default --state failed";
+
+/// A job queue in one binary and one file.
+#[derive(Debug, Parser)]
+#[command(name = "qdo", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = format!("Examples:\n{EXAMPLES}\n\n{EXIT_HELP}"))]
+#[command(arg_required_else_help = true, disable_help_subcommand = true)]
+pub(super) struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command takes.
+#[derive(Args, Debug)]
+pub(super) struct Global {
+    /// The server's address, like http://127.0.0.1:7420; by default the configuration's `listen`
+    #[arg(long, global = true, env = "QDO_ADDRESS", value_name = "URL", help_heading = "Everywhere")]
+    pub address: Option<String>,
+    /// The namespace of queues and jobs
+    #[arg(
+        long,
+        short,
+        global = true,
+        env = "QDO_NAMESPACE",
+        default_value = "default",
+        value_name = "NAME",
+        help_heading = "Everywhere"
+    )]
+    pub namespace: String,
+    /// A file with the token that the server asks for; QDO_TOKEN holds the token itself
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Everywhere")]
+    pub token_file: Option<PathBuf>,
+    /// The configuration file
+    #[arg(long, global = true, env = "QDO_CONFIG", value_name = "FILE", help_heading = "Everywhere")]
+    pub config: Option<PathBuf>,
+    /// What data looks like
+    #[arg(long, short, global = true, value_enum, default_value_t, help_heading = "Everywhere")]
+    pub output: Format,
+    /// When there is colour; NO_COLOR is heeded
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "WHEN",
+        help_heading = "Everywhere"
+    )]
+    pub color: Color,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Start a server: one process, one file, all of qdo
+    Standalone(StandaloneArgs),
+    /// Look at queues, create, pause and delete them
+    #[command(subcommand)]
+    Queue(QueueCommand),
+    /// Enqueue jobs, look at them, wait for them
+    #[command(subcommand)]
+    Job(JobCommand),
+    /// Back up or dump everything
+    #[command(subcommand)]
+    Store(StoreCommand),
+    /// Check or show the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print a script that completes commands in your shell
+    #[command(
+        after_help = "Example:\n  qdo completions bash > ~/.local/share/bash-completion/completions/qdo"
+    )]
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  qdo standalone
+  qdo standalone --data ./data --listen 127.0.0.1:0 --address-file ./address
+  qdo standalone --config etc/standalone.toml
+
+The first Ctrl-C or SIGTERM lets running attempts end (worker.stop_grace), the second ends at once.
+Nothing is lost either way: what was interrupted runs again.")]
+pub(super) struct StandaloneArgs {
+    /// Where the HTTP API listens; port 0 lets the system choose
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    /// The folder that everything is kept in
+    #[arg(long, value_name = "FOLDER")]
+    pub data: Option<PathBuf>,
+    /// Write the server's address into this file once it answers
+    #[arg(long, value_name = "FILE")]
+    pub address_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum QueueCommand {
+    /// All queues with their jobs per state
+    List,
+    /// One queue with its settings
+    Show {
+        /// Name of the queue
+        queue: String,
+    },
+    /// Create a queue with settings of its own (without, queues come into being at first use)
+    #[command(
+        after_help = "Example:\n  qdo queue create emails --max-attempts 10 --timeout 30s --retention 7d"
+    )]
+    Create {
+        /// Name of the queue
+        queue: String,
+        /// Partitions; can be added later, never taken away
+        #[arg(long, value_name = "NUMBER")]
+        partitions: Option<u16>,
+        #[command(flatten)]
+        settings: SettingArgs,
+    },
+    /// Change settings of a queue; what is not named stays
+    #[command(after_help = "Example:\n  qdo queue set emails --timeout 1m")]
+    Set {
+        /// Name of the queue
+        queue: String,
+        #[command(flatten)]
+        settings: SettingArgs,
+    },
+    /// Start no more attempts
+    Pause {
+        /// Name of the queue
+        queue: String,
+        /// Also end running attempts; their jobs wait again
+        #[arg(long)]
+        interrupt: bool,
+    },
+    /// Start attempts again
+    Resume {
+        /// Name of the queue
+        queue: String,
+    },
+    /// Delete a queue; one with jobs only with --force or --move-to
+    Delete {
+        /// Name of the queue
+        queue: String,
+        /// With all its jobs
+        #[arg(long, conflicts_with = "move_to")]
+        force: bool,
+        /// Move open and failed jobs to that queue first
+        #[arg(long, value_name = "QUEUE")]
+        move_to: Option<String>,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+}
+
+/// Settings of a queue.
+#[derive(Args, Debug)]
+pub(super) struct SettingArgs {
+    /// Failed attempts until a job has failed
+    #[arg(long, value_name = "NUMBER")]
+    pub max_attempts: Option<u32>,
+    /// Interrupted attempts (their worker died) until a job has failed
+    #[arg(long, value_name = "NUMBER")]
+    pub max_interruptions: Option<u32>,
+    /// Longest run of one attempt, like 30s; 0s is unlimited
+    #[arg(long, value_name = "TIME")]
+    pub timeout: Option<Span>,
+    /// How long finished jobs can be looked at, like 3d
+    #[arg(long, value_name = "TIME")]
+    pub retention: Option<Span>,
+    /// How many finished jobs of a partition are kept; 0 is no such bound
+    #[arg(long, value_name = "NUMBER")]
+    pub retention_count: Option<u64>,
+    /// How long failed jobs are kept; 0s is until they are retried or cleared
+    #[arg(long, value_name = "TIME")]
+    pub failed_retention: Option<Span>,
+    /// Jobs that may wait; 0 is no such bound
+    #[arg(long, value_name = "NUMBER")]
+    pub backlog_max: Option<u64>,
+    /// Delay after the first failed attempt
+    #[arg(long, value_name = "TIME")]
+    pub backoff_base: Option<Span>,
+    /// Factor from one delay to the next, 1 to 100
+    #[arg(long, value_name = "NUMBER")]
+    pub backoff_factor: Option<f64>,
+    /// Longest delay
+    #[arg(long, value_name = "TIME")]
+    pub backoff_cap: Option<Span>,
+    /// Share of the delay that is left to chance, 0 to 1
+    #[arg(long, value_name = "NUMBER")]
+    pub backoff_jitter: Option<f64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum JobCommand {
+    /// Enqueue one job, or many with --ndjson
+    Enqueue(Box<EnqueueArgs>),
+    /// All about a job
+    Show {
+        /// Id of the job
+        id: JobId,
+    },
+    /// Jobs of a queue
+    #[command(after_help = "Example:\n  qdo job list emails --state failed --newest-first --limit 20")]
+    List(ListArgs),
+    /// Wait until jobs are final; the exit code says how (the last of them, if several)
+    Wait {
+        /// Ids of the jobs
+        #[arg(required = true)]
+        ids: Vec<JobId>,
+        /// Longest wait; without it, for ever
+        #[arg(long, value_name = "TIME")]
+        timeout: Option<Span>,
+    },
+    /// What a job's attempt printed
+    Output {
+        /// Id of the job
+        id: JobId,
+        /// Which attempt; the latest if not said
+        #[arg(long, value_name = "NUMBER")]
+        attempt: Option<u32>,
+        /// Go on until the attempt ends
+        #[arg(long, short)]
+        follow: bool,
+    },
+    /// What happened to a job, and when
+    History {
+        /// Id of the job
+        id: JobId,
+    },
+    /// End jobs, also running ones
+    Cancel {
+        /// Ids of the jobs
+        #[arg(required = true)]
+        ids: Vec<JobId>,
+    },
+    /// Try failed or cancelled jobs again
+    #[command(
+        after_help = "Examples:\n  qdo job retry 00000018000005XHMS0020001G\n  qdo job retry --all-failed emails"
+    )]
+    Retry {
+        /// Ids of the jobs
+        #[arg(required_unless_present = "all_failed")]
+        ids: Vec<JobId>,
+        /// All failed jobs of a queue
+        #[arg(long, value_name = "QUEUE", conflicts_with = "ids")]
+        all_failed: Option<String>,
+    },
+    /// A scheduled job is due now
+    RunNow {
+        /// Ids of the jobs
+        #[arg(required = true)]
+        ids: Vec<JobId>,
+    },
+    /// Put an open job into another lane
+    Priority {
+        /// Id of the job
+        id: JobId,
+        /// 9 is first, 1 is last
+        #[arg(value_parser = clap::value_parser!(u8).range(1..=9))]
+        priority: u8,
+    },
+    /// Cancel jobs that are open, and forget them
+    Delete {
+        /// Ids of the jobs
+        #[arg(required = true)]
+        ids: Vec<JobId>,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  qdo job enqueue emails --kind send '{\"to\": \"ann@example.org\"}'
+  qdo job enqueue images --kind thumbnail @photo.jpg --wait > thumbnail.png
+  tar c src | qdo job enqueue backups --kind store - --priority 9
+  qdo job enqueue reports --kind report --run-at 2026-12-24T18:00:00Z --tag christmas
+  qdo job enqueue emails --ndjson jobs.ndjson
+
+With --wait the result goes to standard output, and the exit code is 0 if the job succeeded,
+7 if it failed, 8 if it was cancelled, 6 if the time was up.")]
+pub(super) struct EnqueueArgs {
+    /// The queue; it comes into being if it does not exist
+    pub queue: String,
+    /// The payload itself, @FILE, or - for standard input; nothing is no payload
+    #[arg(conflicts_with = "ndjson")]
+    pub payload: Option<String>,
+    /// Which handler runs it
+    #[arg(long, short, value_name = "KIND", required_unless_present = "ndjson")]
+    pub kind: Option<String>,
+    /// Many jobs: a file (or - for standard input) with a JSON object a line, as in the HTTP API
+    #[arg(long, value_name = "FILE", conflicts_with = "wait")]
+    pub ndjson: Option<String>,
+    /// Wait until the job is final, at most so long, and print its result
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "3650d")]
+    pub wait: Option<Span>,
+    /// What the payload is; if not said, JSON, text or bytes by looking at it
+    #[arg(long, value_name = "TYPE")]
+    pub content_type: Option<String>,
+    /// Jobs of one key go to one partition
+    #[arg(long)]
+    pub key: Option<String>,
+    /// 9 is first, 1 is last, 5 is usual
+    #[arg(long, short, value_name = "LANE", value_parser = clap::value_parser!(u8).range(1..=9))]
+    pub priority: Option<u8>,
+    /// How long it waits at least, like 5m
+    #[arg(long, value_name = "TIME", conflicts_with = "run_at")]
+    pub delay: Option<Span>,
+    /// When it is due, like 2026-12-24T18:00:00Z; a past time means now
+    #[arg(long, value_name = "WHEN")]
+    pub run_at: Option<jiff::Timestamp>,
+    /// Not to be started after, like 2026-12-24T18:00:00Z
+    #[arg(long, value_name = "WHEN")]
+    pub deadline: Option<jiff::Timestamp>,
+    /// Longest run of one attempt, like 30s
+    #[arg(long, value_name = "TIME")]
+    pub timeout: Option<Span>,
+    /// Failed attempts until the job has failed
+    #[arg(long, value_name = "NUMBER")]
+    pub max_attempts: Option<u32>,
+    /// Tag; may be repeated
+    #[arg(long = "tag", value_name = "TAG")]
+    pub tags: Vec<String>,
+    /// Header for the handler; may be repeated
+    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = name_and_value)]
+    pub headers: Vec<(String, String)>,
+    /// Idempotency token: enqueueing twice with one is enqueueing once. One is made if not given;
+    /// with --ndjson each line's token is this, a dash and the line's number
+    #[arg(long)]
+    pub token: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ListArgs {
+    /// The queue
+    pub queue: String,
+    /// Only jobs in that state
+    #[arg(long, value_parser = parse_state)]
+    pub state: Option<JobState>,
+    /// Only jobs of that kind
+    #[arg(long)]
+    pub kind: Option<String>,
+    /// Newest first instead of oldest first
+    #[arg(long)]
+    pub newest_first: bool,
+    /// How many at most
+    #[arg(long, default_value_t = 50, value_name = "NUMBER")]
+    pub limit: usize,
+    /// Where an earlier list ended
+    #[arg(long)]
+    pub cursor: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum StoreCommand {
+    /// Copy the store consistently into a new file: through the server if one runs on it, else directly
+    #[command(after_help = "Example:\n  qdo store backup /backup/qdo-$(date +%F).sqlite")]
+    Backup {
+        /// The new file
+        to: PathBuf,
+        /// The data folder, if no server runs and the configuration names another
+        #[arg(long, value_name = "FOLDER")]
+        data: Option<PathBuf>,
+    },
+    /// Print every row of the store as a line of JSON; works beside a running server
+    Dump {
+        /// The data folder
+        #[arg(long, value_name = "FOLDER")]
+        data: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Say what is wrong with the configuration, or that it is good
+    Check,
+    /// Print the configuration as it applies, secrets as ***
+    Show,
+    /// Print the sample configuration, or the page about it.
+    #[command(hide = true)]
+    Reference {
+        /// Which
+        #[arg(value_enum)]
+        format: ReferenceFormat,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum ReferenceFormat {
+    Toml,
+    Markdown,
+}
+
+fn name_and_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE".to_owned()),
+    }
+}
+
+fn parse_state(text: &str) -> Result<JobState, String> {
+    JobState::ALL.into_iter().find(|state| state.name() == text).ok_or_else(|| {
+        let names: Vec<&str> = JobState::ALL.iter().map(|state| state.name()).collect();
+        format!("a state is one of {}", names.join(", "))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,208 @@
+//! What can be set. `reference.rs` says what each is for.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::model::{QueueSettings, Span};
+use crate::worker::WorkerSettings;
+
+use super::Secret;
+use super::handler::HandlerSettings;
+
+/// Everything that can be set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where the HTTP API listens.
+    #[serde(deserialize_with = "address")]
+    pub listen: SocketAddr,
+    /// Listening beyond loopback without a token is allowed.
+    pub insecure: bool,
+    /// What callers must present.
+    pub token: Option<Secret>,
+    /// A file with the token in it.
+    pub token_file: Option<PathBuf>,
+    /// The folder that everything is kept in.
+    pub data: Option<PathBuf>,
+    /// Logging.
+    pub log: LogSettings,
+    /// The worker.
+    pub worker: WorkerSection,
+    /// Settings of queues that say nothing else.
+    pub queue_defaults: QueueSettings,
+    /// The embedded store.
+    pub store: StoreSettings,
+    /// Handlers by kind.
+    pub handlers: BTreeMap<String, HandlerSettings>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7420)),
+            insecure: false,
+            token: None,
+            token_file: None,
+            data: None,
+            log: LogSettings::default(),
+            worker: WorkerSection::default(),
+            queue_defaults: QueueSettings::default(),
+            store: StoreSettings::default(),
+            handlers: BTreeMap::new(),
+        }
+    }
+}
+
+/// Logging.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogSettings {
+    /// What is logged: a level, or `target=level` pairs.
+    pub filter: String,
+    /// How it looks.
+    pub format: LogFormat,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { filter: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The worker's bounds and habits; [`WorkerSettings`] has the same names.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WorkerSection {
+    /// Attempts that run at once; none is four per core.
+    pub slots: Option<u32>,
+    /// Queues come into being at first use.
+    pub auto_create: bool,
+    /// Partitions of a new group.
+    pub partitions: u16,
+    /// Jobs of one partition held in memory.
+    pub window_jobs_max: u64,
+    /// Requests that may wait for one partition.
+    pub requests_max: u64,
+    /// Bytes of bodies kept ready.
+    pub bodies_bytes_max: u64,
+    /// How long running attempts may go on when the worker stops.
+    pub stop_grace: Span,
+}
+
+impl Default for WorkerSection {
+    fn default() -> Self {
+        let settings = WorkerSettings::default();
+        Self {
+            slots: None,
+            auto_create: settings.auto_create,
+            partitions: settings.partitions,
+            window_jobs_max: settings.window_jobs_max as u64,
+            requests_max: settings.requests_max as u64,
+            bodies_bytes_max: settings.bodies_bytes_max as u64,
+            stop_grace: Span::from_secs(10),
+        }
+    }
+}
+
+/// The embedded store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoreSettings {
+    /// When a commit counts as durable.
+    pub synchronous: Synchronous,
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        Self { synchronous: Synchronous::Full }
+    }
+}
+
+/// When a commit counts as durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Synchronous {
+    /// Once the disk has it: nothing acknowledged is lost when power fails.
+    Full,
+    /// Once the operating system has it: faster; a power cut may take the last moments, `kill -9` may not.
+    Normal,
+}
+
+impl Config {
+    /// What [`crate::worker::WorkerBuilder::settings`] takes.
+    pub fn worker_settings(&self, runs_folder: PathBuf) -> WorkerSettings {
+        let usize_of = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        let defaults = WorkerSettings::default();
+        WorkerSettings {
+            slots: self.worker.slots.map_or(defaults.slots, |slots| slots as usize),
+            auto_create: self.worker.auto_create,
+            queue_defaults: self.queue_defaults.clone(),
+            partitions: self.worker.partitions,
+            window_jobs_max: usize_of(self.worker.window_jobs_max),
+            requests_max: usize_of(self.worker.requests_max),
+            bodies_bytes_max: usize_of(self.worker.bodies_bytes_max),
+            runs_folder: Some(runs_folder),
+        }
+    }
+
+    /// Bounds that a type can't say: the setting, and what is wrong with it.
+    pub(super) fn out_of_bounds(&self) -> Option<(&'static str, String)> {
+        let worker = &self.worker;
+        let bounds: [(&'static str, u64, u64, u64); 6] = [
+            ("worker.slots", worker.slots.map_or(1, u64::from), 1, 10_000),
+            ("worker.partitions", worker.partitions.into(), 1, 1_024),
+            ("worker.window_jobs_max", worker.window_jobs_max, 10_000, 100_000_000),
+            ("worker.requests_max", worker.requests_max, 1, 1_000_000),
+            ("worker.bodies_bytes_max", worker.bodies_bytes_max, 1 << 20, 1 << 40),
+            ("queue_defaults.max_attempts", self.queue_defaults.max_attempts.into(), 1, 1_000_000),
+        ];
+        for (key, value, least, most) in bounds {
+            if !(least..=most).contains(&value) {
+                return Some((key, format!("{value} is not between {least} and {most}")));
+            }
+        }
+        let backoff = &self.queue_defaults.backoff;
+        if !(1.0..=100.0).contains(&backoff.factor) {
+            let message = format!("{} is not between 1 and 100", backoff.factor);
+            return Some(("queue_defaults.backoff.factor", message));
+        }
+        if !(0.0..=1.0).contains(&backoff.jitter) {
+            let message = format!("{} is not between 0 and 1", backoff.jitter);
+            return Some(("queue_defaults.backoff.jitter", message));
+        }
+        if self.token.is_some() && self.token_file.is_some() {
+            return Some(("token_file", "`token` is set as well: keep one of them".to_owned()));
+        }
+        None
+    }
+}
+
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    parse_address(&text).map_err(serde::de::Error::custom)
+}
+
+/// An address to listen at: `127.0.0.1:7420`, `[::1]:7420`, `localhost:7420`.
+pub(crate) fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    let numeric = match text.strip_prefix("localhost:") {
+        Some(port) => format!("127.0.0.1:{port}"),
+        None => text.to_owned(),
+    };
+    numeric.parse().map_err(|_| {
+        let shown: String = text.chars().take(60).collect();
+        format!("{shown:?} is not an address to listen at: write one like \"127.0.0.1:7420\"")
+    })
+}
