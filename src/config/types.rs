@@ -154,7 +154,6 @@ impl Config {
             window_jobs_max: usize_of(self.worker.window_jobs_max),
             requests_max: usize_of(self.worker.requests_max),
             bodies_bytes_max: usize_of(self.worker.bodies_bytes_max),
-            runs_folder: Some(runs_folder),
         }
     }
 

@@ -26,7 +26,9 @@ use super::owner::bodies::Bodies;
 use super::owner::core::{decode_summary, scope_name, segment_key};
 use super::owner::{OwnerHandle, unavailable};
 
-pub(crate) use history::Happened;
+pub(crate) use list::{read_cursor, write_cursor};
+pub(crate) use output::output_place;
+pub(crate) use view::{events, time};
 
 /// Looks until owner and store agree.
 const LOOKS_MAX: usize = 8;
