@@ -1,6 +1,7 @@
 //! `qdo queue`.
 
 use comfy_table::Cell;
+use serde_json::{Map, Value};
 
 use super::args::{QueueCommand, SettingArgs};
 use super::exit::{Exit, Failure};
@@ -8,7 +9,7 @@ use super::job::state_ink;
 use super::out::{Ink, Out, confirm, say};
 use crate::client::Client;
 use crate::model::view::{Counts, QueueView};
-use crate::model::{JobState, QueueSettings, Span};
+use crate::model::{JobState, Span};
 use crate::worker::DeleteQueue;
 
 /// Queues that are listed at most.
@@ -22,13 +23,17 @@ pub(super) async fn run(command: QueueCommand, client: &Client, out: &Out) -> Re
             create(client, out, &queue, partitions, &settings).await?;
         }
         QueueCommand::Set { queue, settings } => {
-            let mut all = client.queue(&queue).await?.settings;
-            if !settings.apply(&mut all) {
+            let said = settings.said();
+            if said.is_empty() {
                 return Err(Failure::usage(
                     "say what to set, like --timeout 1m (see `qdo queue set --help`)",
                 ));
             }
-            show(&client.put_queue(&queue, &all, None).await?, out)?;
+            let now = client.queue(&queue).await?.settings;
+            let mut all = serde_json::to_value(&now)
+                .map_err(|error| Failure::failed(format!("settings cannot be written as JSON: {error}")))?;
+            overlay(&mut all, Value::Object(said));
+            show(&client.put_queue(&queue, &all).await?, out)?;
         }
         QueueCommand::Pause { queue, interrupt } => show(&client.pause_queue(&queue, interrupt).await?, out)?,
         QueueCommand::Resume { queue } => show(&client.resume_queue(&queue).await?, out)?,
@@ -55,9 +60,12 @@ async fn create(
         Err(error) if error.status() == Some(404) => {}
         Err(error) => return Err(error.into()),
     }
-    let mut all = QueueSettings::default();
-    settings.apply(&mut all);
-    show(&client.put_queue(queue, &all, partitions).await?, out)
+    // What is not said is left to the server's defaults.
+    let mut said = settings.said();
+    if let Some(partitions) = partitions {
+        said.insert("partitions".to_owned(), partitions.into());
+    }
+    show(&client.put_queue(queue, &Value::Object(said)).await?, out)
 }
 
 async fn delete(
@@ -207,25 +215,72 @@ fn show(queue: &QueueView, out: &Out) -> Result<(), Failure> {
 }
 
 impl SettingArgs {
-    /// Puts what was said into the settings; false if nothing was said.
-    fn apply(&self, settings: &mut QueueSettings) -> bool {
-        let mut said = false;
-        let mut put = |given: bool| said |= given;
-        put(set(&mut settings.max_attempts, self.max_attempts));
-        put(set(&mut settings.max_interruptions, self.max_interruptions));
-        put(set(&mut settings.timeout, self.timeout));
-        put(set(&mut settings.retention, self.retention));
-        put(set(&mut settings.retention_count, self.retention_count));
-        put(set(&mut settings.failed_retention, self.failed_retention));
-        put(set(&mut settings.backlog_max, self.backlog_max));
-        put(set(&mut settings.backoff.base, self.backoff_base));
-        put(set(&mut settings.backoff.factor, self.backoff_factor));
-        put(set(&mut settings.backoff.cap, self.backoff_cap));
-        put(set(&mut settings.backoff.jitter, self.backoff_jitter));
+    /// The settings that were said, as the API takes them.
+    fn said(&self) -> Map<String, Value> {
+        let mut said = Map::new();
+        let span = |span: Option<Span>| span.map(|span| Value::from(span.to_string()));
+        let backoff = [
+            ("base", span(self.backoff_base)),
+            ("factor", self.backoff_factor.map(Value::from)),
+            ("cap", span(self.backoff_cap)),
+            ("jitter", self.backoff_jitter.map(Value::from)),
+        ];
+        let backoff: Map<String, Value> =
+            backoff.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+        let settings = [
+            ("max_attempts", self.max_attempts.map(Value::from)),
+            ("max_interruptions", self.max_interruptions.map(Value::from)),
+            ("timeout", span(self.timeout)),
+            ("retention", span(self.retention)),
+            ("retention_count", self.retention_count.map(Value::from)),
+            ("failed_retention", span(self.failed_retention)),
+            ("backlog_max", self.backlog_max.map(Value::from)),
+            ("backoff", (!backoff.is_empty()).then_some(Value::Object(backoff))),
+        ];
+        said.extend(settings.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
         said
     }
 }
 
-fn set<T>(slot: &mut T, value: Option<T>) -> bool {
-    value.map(|value| *slot = value).is_some()
+/// Puts one value over another; objects member by member.
+fn overlay(under: &mut Value, over: Value) {
+    match (under, over) {
+        (Value::Object(under), Value::Object(over)) => {
+            for (name, value) in over {
+                overlay(under.entry(name).or_insert(Value::Null), value);
+            }
+        }
+        (under, over) => *under = over,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::QueueSettings;
+
+    #[test]
+    fn every_setting_of_a_queue_can_be_said() {
+        let all = SettingArgs {
+            max_attempts: Some(1),
+            max_interruptions: Some(2),
+            timeout: Some(Span::from_secs(3)),
+            retention: Some(Span::from_secs(4)),
+            retention_count: Some(5),
+            failed_retention: Some(Span::from_secs(6)),
+            backlog_max: Some(7),
+            backoff_base: Some(Span::from_secs(8)),
+            backoff_factor: Some(9.0),
+            backoff_cap: Some(Span::from_secs(10)),
+            backoff_jitter: Some(0.5),
+        };
+        let mut tree = serde_json::to_value(QueueSettings::default()).expect("plain data");
+        let said = all.said();
+        let names: Vec<&String> = said.keys().collect();
+        assert_eq!(names, tree.as_object().expect("an object").keys().collect::<Vec<_>>());
+        overlay(&mut tree, Value::Object(said));
+        let settings: QueueSettings = serde_json::from_value(tree).expect("as the API takes them");
+        assert_eq!((settings.max_attempts, settings.backlog_max), (1, 7));
+        assert_eq!((settings.backoff.factor, settings.backoff.jitter), (9.0, 0.5));
+    }
 }

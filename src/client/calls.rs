@@ -5,17 +5,25 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::send::{Call, innermost};
 use super::{Client, ClientError, JobSpec};
 use crate::model::view::{Affected, Enqueued, HistoryEvent, JobPage, JobView, QueuePage, QueueView};
-use crate::model::{JobId, JobState, QueueSettings, Span};
+use crate::model::{JobId, JobState, Span};
 use crate::worker::{DeleteQueue, JobCommand};
 
 /// Longest single long poll; longer waits are several.
 const POLL_MS_MAX: u64 = 30_000;
+/// Least time between two of them.
+const EARLY_PAUSE: Duration = Duration::from_millis(250);
+
+/// Answer to an enqueue of many.
+#[derive(serde::Deserialize)]
+struct EnqueuedMany {
+    jobs: Vec<Enqueued>,
+}
 
 /// How a wait ended.
 #[derive(Clone, Debug)]
@@ -63,7 +71,7 @@ impl Client {
         let url = self.namespace_url(&["queues", queue, "jobs"]);
         let mut call = Call::once(Method::POST, url).with_body("application/x-ndjson", lines);
         call.repeatable = with_tokens;
-        self.ask(call).await
+        self.ask::<EnqueuedMany>(call).await.map(|many| many.jobs)
     }
 
     /// All about one job.
@@ -79,6 +87,7 @@ impl Client {
             let poll_ms = left.map_or(POLL_MS_MAX, |left| POLL_MS_MAX.min(left.as_millis() as u64));
             let mut url = self.job_url(id, &[]);
             url.query_pairs_mut().append_pair("wait", &Span::from_ms(poll_ms).to_string());
+            let asked = Instant::now();
             let job: JobView = self.ask(Call::get(url)).await?;
             if job.state.is_final() {
                 return Ok(Wait::Final(Box::new(job)));
@@ -86,6 +95,8 @@ impl Client {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Ok(Wait::TimedOut(Box::new(job)));
             }
+            // A server that is being stopped answers at once.
+            tokio::time::sleep(EARLY_PAUSE.saturating_sub(asked.elapsed())).await;
         }
     }
 
@@ -160,7 +171,7 @@ impl Client {
     pub async fn queues(&self, cursor: Option<&str>) -> Result<QueuePage, ClientError> {
         let mut url = self.namespace_url(&["queues"]);
         if let Some(cursor) = cursor {
-            url.query_pairs_mut().append_pair("cursor", cursor);
+            url.query_pairs_mut().append_pair("after", cursor);
         }
         self.ask(Call::get(url)).await
     }
@@ -170,19 +181,11 @@ impl Client {
         self.ask(Call::get(self.namespace_url(&["queues", queue]))).await
     }
 
-    /// Creates a queue or changes its settings.
-    pub async fn put_queue(
-        &self,
-        queue: &str,
-        settings: &QueueSettings,
-        partitions: Option<u16>,
-    ) -> Result<QueueView, ClientError> {
-        let mut body = serde_json::to_value(settings).expect("settings are plain data");
-        if let Some(partitions) = partitions {
-            body["partitions"] = partitions.into();
-        }
+    /// Creates a queue or changes its settings: those of [`crate::model::QueueSettings`], and
+    /// `partitions`. What is left out gets its default.
+    pub async fn put_queue(&self, queue: &str, settings: &Value) -> Result<QueueView, ClientError> {
         let call = Call::repeatable(Method::PUT, self.namespace_url(&["queues", queue]));
-        self.ask(call.with_json(&body)).await
+        self.ask(call.with_json(settings)).await
     }
 
     /// Deletes a queue.
@@ -217,18 +220,18 @@ impl Client {
 
     /// All failed jobs of a queue are tried again.
     pub async fn retry_failed(&self, queue: &str) -> Result<Affected, ClientError> {
-        let url = self.namespace_url(&["queues", queue, "retry"]);
+        let url = self.namespace_url(&["queues", queue, "retry-failed"]);
         self.ask(Call::once(Method::POST, url)).await
     }
 
     /// What the server's store has done since it was opened.
-    pub async fn counters(&self) -> Result<serde_json::Value, ClientError> {
+    pub async fn counters(&self) -> Result<Value, ClientError> {
         self.ask(Call::get(self.url(&["counters"]))).await
     }
 
     /// Has the server copy its store into a new file on its machine.
     pub async fn backup(&self, to: &std::path::Path) -> Result<(), ClientError> {
-        let call = Call::once(Method::POST, self.url(&["backup"])).with_json(&json!({ "to": to }));
+        let call = Call::once(Method::POST, self.url(&["admin", "backup"])).with_json(&json!({ "to": to }));
         // A large store takes a while; the server answers when the copy is complete.
         self.send(Call { timeout: None, ..call }).await.map(drop)
     }
