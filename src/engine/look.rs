@@ -256,7 +256,7 @@ impl Engine {
     }
 
     /// The segment of the engine's number.
-    pub fn segment_numbered(&self, number: u32) -> Option<SegmentLook> {
+    pub fn segment_named(&self, number: u32) -> Option<SegmentLook> {
         self.segments.get(number).and_then(|segment| self.look_at(segment.name))
     }
 }

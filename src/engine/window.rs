@@ -299,6 +299,8 @@ impl Engine {
 
     /// Something changed about who runs what: segments that were passed over count again.
     pub(super) fn forget_skips(&mut self) {
+        // Somebody without room yet will ask for some only if there is something to start.
+        self.since_refill = REFILL_EVENTS;
         for number in self.segments.numbers() {
             if let Some(segment) = self.segments.get_mut(number) {
                 segment.skipped = false;

@@ -138,7 +138,7 @@ impl Reader {
                 Located::Here(state) if state.state.is_some() => return Ok(state),
                 Located::Here(_) => return Err(gone(id)),
                 Located::NotLoaded(number) => {
-                    let look = self.owner.peek(move |engine| engine.segment_numbered(number)).await?;
+                    let look = self.owner.peek(move |engine| engine.segment_named(number)).await?;
                     let Some(look) = look else { continue };
                     match self.state_in(&look, id).await? {
                         Some(FoundIn::Here(state)) => return Ok(state),
