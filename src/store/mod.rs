@@ -23,10 +23,12 @@ pub use types::*;
 
 #[doc(hidden)]
 pub mod conformance;
+pub mod faulty;
 pub mod memory;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
+pub use faulty::{FaultPlan, FaultyStore};
 pub use memory::MemoryStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteOptions, SqliteStore, Synchronous};

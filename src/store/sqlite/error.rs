@@ -59,9 +59,15 @@ pub(super) fn describe(path: &Path, connection: Option<&Connection>, error: &rus
         );
     }
     match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => kind(
+        Some(ErrorCode::DatabaseCorrupt) => kind(
             StoreErrorKind::Damaged,
-            format!("{file} is damaged ({error}); nothing was changed; restore a backup, or move it away"),
+            format!("{file} is damaged ({error}); it is left as it is; restore a backup, or move it away"),
+        ),
+        Some(ErrorCode::NotADatabase) => kind(
+            StoreErrorKind::Damaged,
+            format!(
+                "{file} is no store, or its beginning is damaged; restore a backup, or name another file"
+            ),
         ),
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => kind(
             StoreErrorKind::Permission,

@@ -19,6 +19,8 @@ use super::schema::{self, APPLICATION_ID, FORMAT, TABLES};
 
 /// How long a statement waits for a lock of this process's other connections.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// The smallest page that SQLite knows; what is shorter, it takes for an empty file.
+const PAGE_BYTES_MIN: u64 = 512;
 /// Prepared statements that a connection keeps.
 const STATEMENTS_MAX: usize = 64;
 
@@ -111,6 +113,12 @@ impl Source {
                 format!("{path} is empty, so it is no store; if nothing was ever kept in it, delete it"),
             ));
         }
+        if file.len() < PAGE_BYTES_MIN {
+            return Err(StoreError::new(
+                StoreErrorKind::Damaged,
+                format!("{path} has only {} bytes, so it is no whole store; restore a backup", file.len()),
+            ));
+        }
         Ok(())
     }
 
@@ -178,7 +186,7 @@ impl Source {
             Some(rusqlite::ffi::SQLITE_ERROR) => StoreError::new(
                 StoreErrorKind::Damaged,
                 format!(
-                    "{} is damaged ({error}); nothing was changed; restore a backup",
+                    "{} is damaged ({error}); it is left as it is; restore a backup",
                     self.path.display()
                 ),
             ),

@@ -40,7 +40,7 @@ const READERS_TIMEOUT: Duration = Duration::from_secs(1);
 /// Free pages are given back when they are more than this part of the file.
 const FREE_PART: i64 = 4;
 /// Pages that are given back with one slice of a drop.
-const VACUUM_PAGES: i64 = 512;
+const VACUUM_PAGES: i64 = 1_024;
 
 /// What a caller waits for.
 pub(super) type Answer = Result<Applied, Failure>;
@@ -208,7 +208,9 @@ impl Writer {
         } else if options.synchronous.syncs() {
             add(&self.counters.fsyncs, 2);
         }
-        self.log.checkpoint_at = frames + self.log.frames_of(options.checkpoint_bytes / 4).max(1);
+        // A reader that stays must not make every commit wait for it.
+        let step_bytes = if wait { options.checkpoint_bytes } else { options.checkpoint_bytes / 4 };
+        self.log.checkpoint_at = frames + self.log.frames_of(step_bytes).max(1);
     }
 }
 
@@ -272,7 +274,10 @@ fn begin_and_apply(connection: &Connection, group: &[Request]) -> Result<Vec<App
 fn give_back(connection: &Connection) -> rusqlite::Result<()> {
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     if pragma("freelist_count")? > pragma("page_count")? / FREE_PART {
-        connection.execute_batch(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
+        // Each step gives back one page.
+        let mut vacuum = connection.prepare(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
+        let mut steps = vacuum.query([])?;
+        while steps.next()?.is_some() {}
     }
     Ok(())
 }
