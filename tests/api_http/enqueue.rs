@@ -4,6 +4,7 @@ use qdo::api::{EnqueueRequest, EnqueuedMany};
 use qdo::model::view::Enqueued;
 use qdo::model::{Due, JobState};
 use reqwest::Method;
+use serde_json::value::RawValue;
 
 use crate::support::{Server, problem, start, taken};
 
@@ -41,7 +42,7 @@ async fn the_request_type_for_clients_is_understood() {
     let server = start().await;
     let request = EnqueueRequest {
         kind: "k".to_owned(),
-        payload: Some(serde_json::json!({"a": 1})),
+        payload: Some(RawValue::from_string(r#"{"a": 1.10}"#.to_owned()).unwrap()),
         priority: Some(9),
         delay: Some("30s".to_owned()),
         token: Some("t".to_owned()),
@@ -52,7 +53,7 @@ async fn the_request_type_for_clients_is_understood() {
     let job = &server.fake.enqueued()[0];
     assert_eq!(
         (job.payload.as_ref(), job.lane.number(), job.due),
-        (br#"{"a":1}"#.as_slice(), 9, Due::After(30_000))
+        (br#"{"a": 1.10}"#.as_slice(), 9, Due::After(30_000))
     );
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use qdo::api::openapi;
 use qdo::api::parse::JOB_FIELDS;
+use qdo::model::QueueSettings;
 use serde_json::Value;
 
 use crate::support::{start, taken};
@@ -41,6 +42,30 @@ fn the_described_fields_of_a_job_are_those_that_are_taken() {
     let described = &description["components"]["schemas"]["EnqueueRequest"]["properties"];
     let described: BTreeSet<&str> = described.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(described, BTreeSet::from(JOB_FIELDS));
+}
+
+#[test]
+fn the_described_fields_of_a_queue_are_its_settings_and_partitions() {
+    let description: Value = serde_json::from_str(&as_committed()).unwrap();
+    let schema = &description["components"]["schemas"]["QueueRequest"];
+    assert_eq!(schema["additionalProperties"], Value::Bool(false));
+    let described: BTreeSet<&str> =
+        schema["properties"].as_object().unwrap().keys().map(String::as_str).collect();
+    let settings = serde_json::to_value(QueueSettings::default()).unwrap();
+    let settings = settings.as_object().unwrap().keys().map(String::as_str);
+    assert_eq!(described, settings.chain(["partitions"]).collect());
+}
+
+#[test]
+fn every_operation_has_a_name_of_its_own() {
+    let description: Value = serde_json::from_str(&as_committed()).unwrap();
+    let mut names = BTreeSet::new();
+    for methods in description["paths"].as_object().unwrap().values() {
+        for operation in methods.as_object().unwrap().values() {
+            let name = operation["operationId"].as_str().unwrap();
+            assert!(names.insert(name), "{name} is there twice");
+        }
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use qdo::api::fake::Fake;
-use qdo::api::{ApiSettings, BackupRequest, Counters};
+use qdo::api::{ApiSettings, BackupRequest, Counters, QueueRequest};
 use qdo::model::view::{Affected, HistoryEvent, JobPage, JobView, QueuePage, QueueView};
 use qdo::model::{JobState, QueueSettings, Span};
 use reqwest::Method;
@@ -48,6 +48,16 @@ async fn what_a_queue_does_not_say_is_as_the_worker_is_configured() {
     assert_eq!((queue.settings.max_attempts, queue.settings.backlog_max), (11, 5));
     let queue: QueueView = taken(server.request(Method::PUT, QUEUE).send().await.unwrap(), 200).await;
     assert_eq!((queue.settings.max_attempts, queue.settings.backlog_max), (11, 99));
+}
+
+#[tokio::test]
+async fn the_request_type_for_clients_sets_everything() {
+    let server = start().await;
+    let settings =
+        QueueSettings { max_attempts: 9, retention: Span::from_ms(1_500), ..QueueSettings::default() };
+    let body = serde_json::to_string(&QueueRequest::of(settings.clone(), Some(3))).unwrap();
+    let queue: QueueView = taken(server.send(Method::PUT, QUEUE, "application/json", body).await, 200).await;
+    assert_eq!((queue.settings, queue.partitions), (settings, 3));
 }
 
 #[tokio::test]
