@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::body::{HeldBody, json_only, media_type, text_body};
@@ -34,50 +35,53 @@ const PARSED_IN_PLACE_BYTES_MAX: usize = 64 << 10;
 const PAGE_DEFAULT: u64 = 100;
 
 /// A job to be enqueued, as JSON. `null` is the same as leaving a field out, except for `payload`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EnqueueRequest {
     /// Which handler runs it.
     pub kind: String,
     /// The payload: any JSON, kept byte for byte as it is written here.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub payload: Option<serde_json::Value>,
+    #[schema(value_type = Option<serde_json::Value>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Box<RawValue>>,
     /// The payload in base64, if it is not JSON.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub payload_base64: Option<String>,
     /// What the payload is; `application/json` with `payload`, else `application/octet-stream`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
     /// Jobs of one key go to one partition.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// 9 (first) … 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 9, default = 5)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<u8>,
-    /// Due so long after it is enqueued: `30s`, or a number of seconds. Not with `run_at`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Due so long after it is enqueued. Not with `run_at`.
+    #[schema(example = "30s")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub delay: Option<String>,
     /// When it is due; a past time means now. Not with `delay`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub run_at: Option<String>,
     /// Not to be started after. A past time is refused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub deadline: Option<String>,
-    /// Longest run of one attempt: `5m`, or a number of seconds. Default: the queue's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Longest run of one attempt. Default: the queue's.
+    #[schema(example = "5m")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<String>,
     /// Failed attempts until the job has failed. Default: the queue's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_attempts: Option<u32>,
     /// Delays between attempts. Default: the queue's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub backoff: Option<Backoff>,
     /// Idempotency token: a repetition within ten minutes answers the first one's id.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
     /// Tags.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -92,6 +96,16 @@ pub struct EnqueueRequest {
 pub struct EnqueuedMany {
     /// The jobs.
     pub jobs: Vec<Enqueued>,
+}
+
+/// Answer to an enqueue.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub(super) enum EnqueueAnswer {
+    /// To NDJSON.
+    Many(EnqueuedMany),
+    /// To anything else.
+    One(Enqueued),
 }
 
 /// Another lane for a job.
@@ -113,17 +127,16 @@ fn now_ms() -> u64 {
 /// the query (`?kind=…&priority=9&tags=a&tags=b&backoff.base=5s&headers.NAME=value`). The answer
 /// comes when the jobs are durable.
 #[utoipa::path(
-    post, path = "/v1/{namespace}/queues/{queue}/jobs", tag = "jobs",
+    post, path = "/v1/{namespace}/queues/{queue}/jobs", tag = "jobs", operation_id = "enqueue",
     params(("namespace" = String, Path), ("queue" = String, Path),
         ("kind" = Option<String>, Query, description = "For a raw payload: which handler runs it. All fields of the JSON form but the payload can be given alike.")),
     request_body(content(
         (EnqueueRequest = "application/json"),
         (String = "application/x-ndjson"),
-        (Vec<u8> = "application/octet-stream"),
+        (String = "*/*"),
     )),
     responses(
-        (status = 201, description = "Enqueued and durable; `EnqueuedMany` for NDJSON", content(
-            (Enqueued = "application/json"), (EnqueuedMany = "application/json; form=ndjson"))),
+        (status = 201, description = "Enqueued and durable", body = EnqueueAnswer),
         (status = "4XX", description = "Nothing was enqueued", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Come back later", body = Problem, content_type = "application/problem+json"),
     )
@@ -148,14 +161,14 @@ pub(super) async fn enqueue(
     let jobs = parse(form, &body).await?;
     let enqueued = app.requests.enqueue(&path.namespace, &path.queue, jobs).await?;
     if many {
-        return Ok((StatusCode::CREATED, Json(EnqueuedMany { jobs: enqueued })).into_response());
+        let answer = EnqueueAnswer::Many(EnqueuedMany { jobs: enqueued });
+        return Ok((StatusCode::CREATED, Json(answer)).into_response());
     }
-    let first = enqueued
-        .into_iter()
-        .next()
-        .ok_or_else(|| Problem::new(ProblemKind::Internal, "a bug in qdo: no answer for the job"))?;
-    let location = HeaderValue::try_from(format!("/v1/{}/jobs/{}", path.namespace, first.id));
-    let mut response = (StatusCode::CREATED, Json(first)).into_response();
+    let Some(job) = enqueued.into_iter().next() else {
+        return Err(Problem::new(ProblemKind::Internal, "a bug in qdo: no answer for the job"));
+    };
+    let location = HeaderValue::try_from(format!("/v1/{}/jobs/{}", path.namespace, job.id));
+    let mut response = (StatusCode::CREATED, Json(EnqueueAnswer::One(job))).into_response();
     if let Ok(location) = location {
         response.headers_mut().insert(header::LOCATION, location);
     }
@@ -199,7 +212,7 @@ async fn parse(form: Form, body: &HeldBody) -> Result<Vec<NewJob>, Problem> {
 
 /// List the jobs of a queue.
 #[utoipa::path(
-    get, path = "/v1/{namespace}/queues/{queue}/jobs", tag = "jobs",
+    get, path = "/v1/{namespace}/queues/{queue}/jobs", tag = "jobs", operation_id = "list_jobs",
     params(("namespace" = String, Path), ("queue" = String, Path),
         ("state" = Option<JobState>, Query, description = "Only in that state"),
         ("kind" = Option<String>, Query, description = "Only of that kind"),
@@ -240,7 +253,7 @@ fn state_named(text: &str) -> Result<JobState, Problem> {
 
 /// All about one job; with `wait`, once it is final.
 #[utoipa::path(
-    get, path = "/v1/{namespace}/jobs/{id}", tag = "jobs",
+    get, path = "/v1/{namespace}/jobs/{id}", tag = "jobs", operation_id = "show_job",
     params(("namespace" = String, Path), ("id" = String, Path),
         ("wait" = Option<String>, Query, description = "Answer when the job is final, or as it is after so long: `30s`, at most `5m`")),
     responses(
@@ -272,7 +285,7 @@ pub(super) async fn show(
 
 /// Captured output of an attempt.
 #[utoipa::path(
-    get, path = "/v1/{namespace}/jobs/{id}/output", tag = "jobs",
+    get, path = "/v1/{namespace}/jobs/{id}/output", tag = "jobs", operation_id = "job_output",
     params(("namespace" = String, Path), ("id" = String, Path),
         ("attempt" = Option<u32>, Query, description = "Of that attempt; default the latest"),
         ("follow" = Option<bool>, Query, description = "Go on until the attempt ends")),
@@ -298,7 +311,7 @@ pub(super) async fn output(
 
 /// What happened to a job, oldest first.
 #[utoipa::path(
-    get, path = "/v1/{namespace}/jobs/{id}/history", tag = "jobs",
+    get, path = "/v1/{namespace}/jobs/{id}/history", tag = "jobs", operation_id = "job_history",
     params(("namespace" = String, Path), ("id" = String, Path)),
     responses(
         (status = 200, description = "Its events", body = Vec<HistoryEvent>),
@@ -326,7 +339,7 @@ async fn command(
 
 /// End a job, in any state that is not final; a running attempt is ended too.
 #[utoipa::path(
-    post, path = "/v1/{namespace}/jobs/{id}/cancel", tag = "jobs",
+    post, path = "/v1/{namespace}/jobs/{id}/cancel", tag = "jobs", operation_id = "cancel_job",
     params(("namespace" = String, Path), ("id" = String, Path)),
     responses(
         (status = 200, description = "The job", body = JobView),
@@ -343,7 +356,7 @@ pub(super) async fn cancel(
 
 /// Run a failed or cancelled job again, under its id.
 #[utoipa::path(
-    post, path = "/v1/{namespace}/jobs/{id}/retry", tag = "jobs",
+    post, path = "/v1/{namespace}/jobs/{id}/retry", tag = "jobs", operation_id = "retry_job",
     params(("namespace" = String, Path), ("id" = String, Path)),
     responses(
         (status = 200, description = "The job", body = JobView),
@@ -360,7 +373,7 @@ pub(super) async fn retry(
 
 /// Make a scheduled job due now.
 #[utoipa::path(
-    post, path = "/v1/{namespace}/jobs/{id}/run-now", tag = "jobs",
+    post, path = "/v1/{namespace}/jobs/{id}/run-now", tag = "jobs", operation_id = "run_job_now",
     params(("namespace" = String, Path), ("id" = String, Path)),
     responses(
         (status = 200, description = "The job", body = JobView),
@@ -377,7 +390,7 @@ pub(super) async fn run_now(
 
 /// Put a job into another lane.
 #[utoipa::path(
-    post, path = "/v1/{namespace}/jobs/{id}/priority", tag = "jobs",
+    post, path = "/v1/{namespace}/jobs/{id}/priority", tag = "jobs", operation_id = "set_job_priority",
     params(("namespace" = String, Path), ("id" = String, Path)),
     request_body = PriorityRequest,
     responses(
@@ -409,7 +422,7 @@ pub(super) async fn priority(
 
 /// Cancel a job if it is open, and forget it.
 #[utoipa::path(
-    delete, path = "/v1/{namespace}/jobs/{id}", tag = "jobs",
+    delete, path = "/v1/{namespace}/jobs/{id}", tag = "jobs", operation_id = "delete_job",
     params(("namespace" = String, Path), ("id" = String, Path)),
     responses(
         (status = 200, description = "The job as it was last", body = JobView),

@@ -18,6 +18,7 @@ mod extract;
 pub mod fake;
 mod front;
 mod guard;
+mod io;
 mod jobs;
 mod openapi;
 pub mod parse;
