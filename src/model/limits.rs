@@ -52,3 +52,13 @@ pub const TOKENS_MAX: usize = 256 * 1024;
 pub const TOKEN_AGE_MS_MAX: u64 = 600_000;
 /// Queues of one namespace that are listed in one page.
 pub const QUEUES_PAGE_MAX: usize = 1_000;
+/// Failed attempts that may be asked for.
+pub const ATTEMPTS_MAX: u32 = 1_000_000;
+/// Highest factor of a back-off.
+pub const BACKOFF_FACTOR_MAX: f64 = 100.0;
+/// Bytes of a content type.
+pub const CONTENT_TYPE_BYTES_MAX: usize = 256;
+/// Objects and lists inside each other in JSON that is taken. Below the depth that readers allow.
+pub const JSON_DEPTH_MAX: usize = 100;
+/// Longest wait of one request for a job's end, ms.
+pub const WAIT_MS_MAX: u64 = 300_000;

@@ -1,5 +1,6 @@
 //! Passive data: what is stored, asked and answered. No behaviour beyond parsing and bounds.
 
+pub mod check;
 mod ids;
 mod job;
 pub mod limits;

@@ -151,6 +151,11 @@ pub trait Requests: Send + Sync + 'static {
         partitions: Option<u16>,
     ) -> Result<QueueView, RequestError>;
 
+    /// Settings of a queue that says nothing else.
+    fn queue_defaults(&self) -> QueueSettings {
+        QueueSettings::default()
+    }
+
     /// Deletes a queue.
     async fn delete_queue(
         &self,

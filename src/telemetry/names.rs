@@ -1,0 +1,53 @@
+//! Names of all metrics: `qdo_`, then what, then the unit; counters end in `_total`.
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+
+/// HTTP requests answered, by `method`, `route` and `status`.
+pub const HTTP_REQUESTS_TOTAL: &str = "qdo_http_requests_total";
+/// Seconds from a request's head to the head of its answer, by `route`.
+pub const HTTP_REQUEST_SECONDS: &str = "qdo_http_request_seconds";
+/// HTTP requests being worked on.
+pub const HTTP_REQUESTS_IN_FLIGHT: &str = "qdo_http_requests_in_flight";
+/// Jobs enqueued.
+pub const JOBS_ENQUEUED_TOTAL: &str = "qdo_jobs_enqueued_total";
+/// Attempts started.
+pub const ATTEMPTS_STARTED_TOTAL: &str = "qdo_attempts_started_total";
+/// Attempts ended, by `outcome`.
+pub const ATTEMPTS_ENDED_TOTAL: &str = "qdo_attempts_ended_total";
+/// Seconds that attempts ran, by `outcome`.
+pub const ATTEMPT_SECONDS: &str = "qdo_attempt_seconds";
+/// Seconds from when a job was due to its start.
+pub const START_DELAY_SECONDS: &str = "qdo_start_delay_seconds";
+/// Attempts running.
+pub const ATTEMPTS_RUNNING: &str = "qdo_attempts_running";
+/// Jobs, by `namespace`, `queue` and `state`.
+pub const JOBS: &str = "qdo_jobs";
+/// Commits that became durable.
+pub const COMMITS_TOTAL: &str = "qdo_commits_total";
+/// Bytes of rows of commits.
+pub const COMMIT_BYTES_TOTAL: &str = "qdo_commit_bytes_total";
+/// Seconds from an append to its being durable and fenced.
+pub const COMMIT_SECONDS: &str = "qdo_commit_seconds";
+/// Store calls that failed or whose outcome is not known, by `kind`.
+pub const STORE_ERRORS_TOTAL: &str = "qdo_store_errors_total";
+/// Partitions owned.
+pub const PARTITIONS_OWNED: &str = "qdo_partitions_owned";
+
+/// Tells the recorder what each is.
+pub(super) fn describe() {
+    describe_counter!(HTTP_REQUESTS_TOTAL, "HTTP requests answered");
+    describe_histogram!(HTTP_REQUEST_SECONDS, Unit::Seconds, "time to the head of the answer");
+    describe_gauge!(HTTP_REQUESTS_IN_FLIGHT, "HTTP requests being worked on");
+    describe_counter!(JOBS_ENQUEUED_TOTAL, "jobs enqueued");
+    describe_counter!(ATTEMPTS_STARTED_TOTAL, "attempts started");
+    describe_counter!(ATTEMPTS_ENDED_TOTAL, "attempts ended");
+    describe_histogram!(ATTEMPT_SECONDS, Unit::Seconds, "time that attempts ran");
+    describe_histogram!(START_DELAY_SECONDS, Unit::Seconds, "time from due to started");
+    describe_gauge!(ATTEMPTS_RUNNING, "attempts running");
+    describe_gauge!(JOBS, "jobs per queue and state");
+    describe_counter!(COMMITS_TOTAL, "commits that became durable");
+    describe_counter!(COMMIT_BYTES_TOTAL, Unit::Bytes, "bytes of rows of commits");
+    describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "time from an append to durable and fenced");
+    describe_counter!(STORE_ERRORS_TOTAL, "store calls that failed or whose outcome is not known");
+    describe_gauge!(PARTITIONS_OWNED, "partitions owned");
+}
