@@ -15,13 +15,21 @@ use bytes::Bytes;
 
 use crate::model::{Epoch, PartitionId};
 
+mod checks;
+mod count;
+mod paging;
 mod types;
 pub use types::*;
 
+#[doc(hidden)]
 pub mod conformance;
 pub mod memory;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+
+pub use memory::MemoryStore;
+#[cfg(feature = "sqlite")]
+pub use sqlite::{SqliteOptions, SqliteStore, Synchronous};
 
 /// Where facts live.
 ///
@@ -130,7 +138,8 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<Bytes>, StoreError>;
 
-    /// Entries of a bucket in the order of terms, after `after`, at most `limit`.
+    /// Entries of a bucket in the order of terms, after the term `after`, at most `limit`. A page
+    /// ends where a term ends; a term with more values than `limit` comes with all of them.
     async fn scan_entries(
         &self,
         scope: &str,
