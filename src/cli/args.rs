@@ -10,11 +10,11 @@ use super::out::{Color, Format};
 use crate::model::{JobId, JobState, Span};
 
 const EXAMPLES: &str = "\
-Start a server, with nothing installed:
-  qdo standalone
+Start a server that runs jobs of the kind `hello`, with nothing installed:
+  qdo standalone --handle hello='echo \"hello $(cat)\"'
 
 Enqueue a job and wait for its result:
-  qdo job enqueue default --kind echo '{\"hello\": \"world\"}' --wait
+  qdo job enqueue default --kind hello world --wait
 
 Look at queues and failed jobs:
   qdo queue list
@@ -100,6 +100,7 @@ pub(super) enum Command {
 #[command(after_help = "\
 Examples:
   qdo standalone
+  qdo standalone --handle hello='echo \"hello $(cat)\"'
   qdo standalone --data ./data --listen 127.0.0.1:0 --address-file ./address
   qdo standalone --config etc/standalone.toml
 
@@ -112,6 +113,10 @@ pub(super) struct StandaloneArgs {
     /// The folder that everything is kept in
     #[arg(long, value_name = "FOLDER")]
     pub data: Option<PathBuf>,
+    /// Run jobs of a kind with a shell command: payload on its standard input, result from its
+    /// standard output; may be repeated
+    #[arg(long, value_name = "KIND=COMMAND", value_parser = name_and_value)]
+    pub handle: Vec<(String, String)>,
     /// Write the server's address into this file once it answers
     #[arg(long, value_name = "FILE")]
     pub address_file: Option<PathBuf>,
@@ -146,6 +151,14 @@ pub(super) enum QueueCommand {
         queue: String,
         #[command(flatten)]
         settings: SettingArgs,
+    },
+    /// Wait until a queue has no open jobs; the exit code is 7 if failed ones are left
+    Wait {
+        /// Name of the queue
+        queue: String,
+        /// Longest wait; without it, for ever
+        #[arg(long, value_name = "TIME")]
+        timeout: Option<Span>,
     },
     /// Start no more attempts
     Pause {
@@ -302,6 +315,7 @@ Examples:
   tar c src | qdo job enqueue backups --kind store - --priority 9
   qdo job enqueue reports --kind report --run-at 2026-12-24T18:00:00Z --tag christmas
   qdo job enqueue emails --ndjson jobs.ndjson
+  find photos -name '*.jpg' | qdo job enqueue images --kind thumbnail --lines -
 
 With --wait the result goes to standard output, and the exit code is 0 if the job succeeded,
 7 if it failed, 8 if it was cancelled, 6 if the time was up.")]
@@ -309,14 +323,17 @@ pub(super) struct EnqueueArgs {
     /// The queue; it comes into being if it does not exist
     pub queue: String,
     /// The payload itself, @FILE, or - for standard input; nothing is no payload
-    #[arg(conflicts_with = "ndjson")]
+    #[arg(conflicts_with_all = ["ndjson", "lines"])]
     pub payload: Option<String>,
     /// Which handler runs it
     #[arg(long, short, value_name = "KIND", required_unless_present = "ndjson")]
     pub kind: Option<String>,
     /// Many jobs: a file (or - for standard input) with a JSON object a line, as in the HTTP API
-    #[arg(long, value_name = "FILE", conflicts_with = "wait")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["wait", "lines"])]
     pub ndjson: Option<String>,
+    /// Many jobs: a file (or - for standard input) of which each line is a payload
+    #[arg(long, value_name = "FILE", conflicts_with = "wait")]
+    pub lines: Option<String>,
     /// Wait until the job is final, at most so long, and print its result
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "3650d")]
     pub wait: Option<Span>,
@@ -351,7 +368,7 @@ pub(super) struct EnqueueArgs {
     #[arg(long = "header", value_name = "NAME=VALUE", value_parser = name_and_value)]
     pub headers: Vec<(String, String)>,
     /// Idempotency token: enqueueing twice with one is enqueueing once. One is made if not given;
-    /// with --ndjson each line's token is this, a dash and the line's number
+    /// with many jobs each one's token is this, a dash and the line's number
     #[arg(long)]
     pub token: Option<String>,
 }

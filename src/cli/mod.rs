@@ -9,6 +9,7 @@ mod config;
 mod exit;
 mod job;
 mod out;
+mod progress;
 mod queue;
 mod session;
 mod standalone;

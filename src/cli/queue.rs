@@ -1,12 +1,16 @@
 //! `qdo queue`.
 
+use std::time::Duration;
+
 use comfy_table::Cell;
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
 use super::args::{QueueCommand, SettingArgs};
 use super::exit::{Exit, Failure};
 use super::job::state_ink;
 use super::out::{Ink, Out, confirm, say};
+use super::progress;
 use crate::client::Client;
 use crate::model::view::{Counts, QueueView};
 use crate::model::{JobState, Span};
@@ -14,6 +18,8 @@ use crate::worker::DeleteQueue;
 
 /// Queues that are listed at most.
 const QUEUES_MAX: usize = 100_000;
+/// Pause between two looks at a queue that is waited for.
+const WAIT_PAUSE: Duration = Duration::from_millis(200);
 
 pub(super) async fn run(command: QueueCommand, client: &Client, out: &Out) -> Result<Exit, Failure> {
     match command {
@@ -35,6 +41,7 @@ pub(super) async fn run(command: QueueCommand, client: &Client, out: &Out) -> Re
             overlay(&mut all, Value::Object(said));
             show(&client.put_queue(&queue, &all).await?, out)?;
         }
+        QueueCommand::Wait { queue, timeout } => return wait(&queue, timeout, client, out).await,
         QueueCommand::Pause { queue, interrupt } => show(&client.pause_queue(&queue, interrupt).await?, out)?,
         QueueCommand::Resume { queue } => show(&client.resume_queue(&queue).await?, out)?,
         QueueCommand::Delete { queue, force, move_to, yes } => {
@@ -88,6 +95,33 @@ async fn delete(
     out.value(&affected, |_| String::new())?;
     say(&format!("deleted {queue} ({} jobs)", affected.jobs));
     Ok(())
+}
+
+/// Waits until nothing is open. Jobs that are due in an hour are open too.
+async fn wait(queue: &str, timeout: Option<Span>, client: &Client, out: &Out) -> Result<Exit, Failure> {
+    let deadline = timeout.map(|timeout| Instant::now() + timeout.into());
+    let first = client.queue(queue).await?.counts.open();
+    let bar = progress::bar(Some(first));
+    loop {
+        let view = client.queue(queue).await?;
+        let open = view.counts.open();
+        // More may come while one waits.
+        let length = bar.length().unwrap_or(first).max(open);
+        bar.set_length(length);
+        bar.set_position(length - open);
+        bar.set_message(format!("{open} open, {} failed", view.counts.failed));
+        let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        if open == 0 || late {
+            bar.finish_and_clear();
+            show(&view, out)?;
+            return Ok(match (open, view.counts.failed) {
+                (0, 0) => Exit::Ok,
+                (0, _) => Exit::JobFailed,
+                _ => Exit::TimedOut,
+            });
+        }
+        tokio::time::sleep(WAIT_PAUSE).await;
+    }
 }
 
 async fn list(client: &Client, out: &Out) -> Result<Exit, Failure> {

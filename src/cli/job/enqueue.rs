@@ -7,15 +7,17 @@ use serde_json::Value;
 use super::super::args::EnqueueArgs;
 use super::super::exit::{Exit, Failure};
 use super::super::out::{Out, printable, say};
-use super::{exit_of, ndjson, payload, view};
+use super::{exit_of, many, payload, view};
 use crate::client::{Client, JobSpec, Wait, random_token};
 use crate::model::view::JobView;
 
 pub(super) async fn run(args: EnqueueArgs, client: &Client, out: &Out) -> Result<Exit, Failure> {
-    if let Some(file) = &args.ndjson {
-        return ndjson::run(file, &args, client, out).await;
+    if args.ndjson.is_some() || args.lines.is_some() {
+        return many::run(&args, client, out).await;
     }
-    let enqueued = client.enqueue(&args.queue, &spec(&args)?).await?;
+    let bytes = payload::read(args.payload.as_deref())?;
+    let token = args.token.clone().unwrap_or_else(random_token);
+    let enqueued = client.enqueue(&args.queue, &spec(&args, &bytes, token)).await?;
     let Some(wait) = args.wait else {
         if enqueued.repeated {
             say("this token was seen before: it is the first one's id");
@@ -43,13 +45,13 @@ pub(super) async fn run(args: EnqueueArgs, client: &Client, out: &Out) -> Result
     }
 }
 
-fn spec(args: &EnqueueArgs) -> Result<JobSpec, Failure> {
-    let bytes = payload::read(args.payload.as_deref())?;
-    let content_type = args.content_type.clone().unwrap_or_else(|| payload::content_type(&bytes).to_owned());
-    Ok(JobSpec {
+/// The job that the arguments describe, with that payload.
+pub(super) fn spec(args: &EnqueueArgs, payload: &[u8], token: String) -> JobSpec {
+    let content_type = args.content_type.clone();
+    JobSpec {
         kind: args.kind.clone().unwrap_or_default(),
-        payload_base64: Some(BASE64_STANDARD.encode(&bytes)),
-        content_type: Some(content_type),
+        payload_base64: Some(BASE64_STANDARD.encode(payload)),
+        content_type: content_type.or_else(|| Some(payload::content_type(payload).to_owned())),
         key: args.key.clone(),
         priority: args.priority,
         delay: args.delay,
@@ -58,10 +60,10 @@ fn spec(args: &EnqueueArgs) -> Result<JobSpec, Failure> {
         timeout: args.timeout,
         max_attempts: args.max_attempts,
         backoff: None,
-        token: Some(args.token.clone().unwrap_or_else(random_token)),
+        token: Some(token),
         tags: args.tags.clone(),
         headers: args.headers.iter().cloned().collect(),
-    })
+    }
 }
 
 /// The result's bytes as the handler wrote them.

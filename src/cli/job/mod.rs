@@ -1,7 +1,7 @@
 //! `qdo job`.
 
 mod enqueue;
-mod ndjson;
+mod many;
 mod payload;
 mod view;
 
@@ -10,6 +10,7 @@ use futures_util::StreamExt;
 use super::args::{JobCommand as Command, ListArgs};
 use super::exit::{Exit, Failure};
 use super::out::{Out, confirm, say};
+
 use crate::client::{Client, JobListing, Wait};
 use crate::model::limits::PAGE_MAX;
 use crate::model::view::JobView;

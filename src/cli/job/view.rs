@@ -27,11 +27,12 @@ pub(super) fn jobs(jobs: &[JobView], out: &Out) -> Result<(), Failure> {
         return Ok(());
     }
     out.value(&jobs, |out| {
-        let headings = ["ID", "KIND", "STATE", "PRIO", "ATTEMPT", "ENQUEUED", "WHY"];
+        let headings = ["ID", "KIND", "STATE", "PRIO", "ATTEMPT", "ENQUEUED", "RESULT OR REASON"];
         let rows = jobs.iter().map(|job| {
             let why = match (&job.error, job.state) {
-                (Some(error), JobState::Failed | JobState::Scheduled) => error,
-                _ => &job.reason,
+                (Some(error), JobState::Failed | JobState::Scheduled) => error.clone(),
+                (_, JobState::Succeeded) => content(&job.result, &job.result_base64),
+                _ => job.reason.clone(),
             };
             vec![
                 Cell::new(job.id),
@@ -40,7 +41,7 @@ pub(super) fn jobs(jobs: &[JobView], out: &Out) -> Result<(), Failure> {
                 Cell::new(job.priority),
                 Cell::new(format!("{}/{}", job.attempt, job.max_attempts)),
                 Cell::new(format!("{:.0}", job.enqueued_at)),
-                Cell::new(brief(why, 60)),
+                Cell::new(brief(&why, 60)),
             ]
         });
         out.table(&headings, rows)
