@@ -25,6 +25,8 @@ pub use types::*;
 pub mod conformance;
 pub mod faulty;
 pub mod memory;
+#[cfg(all(feature = "sqlite", any(test, feature = "testing")))]
+pub mod powercut;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 

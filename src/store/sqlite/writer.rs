@@ -69,6 +69,8 @@ pub(super) struct Log {
     frames: Arc<AtomicU64>,
     /// Frames after the commit before.
     frames_before: u64,
+    /// Frames that are in the file already.
+    frames_copied: u64,
     page_bytes: u64,
     /// The next checkpoint is tried from so many frames on.
     checkpoint_at: u64,
@@ -179,6 +181,7 @@ impl Writer {
         add(&self.counters.transactions, 1);
         let begun_anew = frames < self.log.frames_before || self.log.frames_before == 0;
         if begun_anew {
+            self.log.frames_copied = 0;
             self.log.checkpoint_at = self.log.frames_of(self.source.options.checkpoint_bytes);
         }
         self.log.frames_before = frames;
@@ -203,10 +206,16 @@ impl Writer {
         let wait = beyond && !self.backup_runs.load(Ordering::Relaxed);
         let Some(connection) = &self.connection else { return };
         // A checkpoint that fails has lost nothing: the log still has it all, and it is tried again.
-        if let Err(error) = checkpoint(connection, wait) {
-            tracing::warn!(path = %self.source.path.display(), %error, "the write-ahead log can't be copied");
-        } else if options.synchronous.syncs() {
-            add(&self.counters.fsyncs, 2);
+        match checkpoint(connection, wait) {
+            Ok((all, copied)) => {
+                let syncs = self.log.syncs_of_checkpoint(all, copied);
+                if options.synchronous.syncs() {
+                    add(&self.counters.fsyncs, syncs);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(path = %self.source.path.display(), %error, "the write-ahead log can't be copied");
+            }
         }
         // A reader that stays must not make every commit wait for it.
         let step_bytes = if wait { options.checkpoint_bytes } else { options.checkpoint_bytes / 4 };
@@ -229,8 +238,9 @@ impl Log {
     fn watch(&mut self, connection: &mut Connection) -> rusqlite::Result<()> {
         self.page_bytes =
             connection.pragma_query_value(None, "page_size", |row| row.get::<_, u32>(0))?.into();
-        let (frames, _) = connection.wal_checkpoint_v2(DEFAULT_NAME, CheckpointMode::NOOP)?;
+        let (frames, copied) = connection.wal_checkpoint_v2(DEFAULT_NAME, CheckpointMode::NOOP)?;
         self.frames_before = u64::try_from(frames).unwrap_or(0);
+        self.frames_copied = u64::try_from(copied).unwrap_or(0);
         self.frames.store(self.frames_before, Ordering::Relaxed);
         let told = self.frames.clone();
         connection.wal_hook(Some(move |_: &mut Wal, frames: std::ffi::c_int| {
@@ -239,20 +249,33 @@ impl Log {
         }))
     }
 
+    /// The log is synced before anything is copied, and the file when all is.
+    fn syncs_of_checkpoint(&mut self, all: u64, copied: u64) -> u64 {
+        let before = std::mem::replace(&mut self.frames_copied, copied);
+        if copied <= before { 0 } else { 1 + u64::from(copied == all) }
+    }
+
     fn frames_of(&self, bytes: u64) -> u64 {
         bytes / self.page_bytes.max(1)
     }
 }
 
-fn checkpoint(connection: &Connection, wait: bool) -> rusqlite::Result<()> {
+/// Copies what it can; how many frames the log has, and how many of them are in the file now.
+fn checkpoint(connection: &Connection, wait: bool) -> rusqlite::Result<(u64, u64)> {
+    let run = |mode| {
+        let (all, copied) = connection.wal_checkpoint_v2(DEFAULT_NAME, mode)?;
+        Ok((u64::try_from(all).unwrap_or(0), u64::try_from(copied).unwrap_or(0)))
+    };
     if !wait {
-        return connection.wal_checkpoint_v2(DEFAULT_NAME, CheckpointMode::PASSIVE).map(drop);
+        return run(CheckpointMode::PASSIVE);
     }
     connection.busy_timeout(READERS_TIMEOUT)?;
-    let done = match connection.wal_checkpoint_v2(DEFAULT_NAME, CheckpointMode::RESTART) {
-        // A reader was slower than that: its own checkpoint is tried again later.
-        Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => Ok(()),
-        done => done.map(drop),
+    let done = match run(CheckpointMode::RESTART) {
+        // A reader was slower than that: the log is as it was, and it is tried again later.
+        Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => {
+            run(CheckpointMode::NOOP)
+        }
+        done => done,
     };
     connection.busy_timeout(super::open::BUSY_TIMEOUT)?;
     done
