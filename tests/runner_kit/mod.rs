@@ -1,4 +1,5 @@
 //! What the tests of handlers share.
+#![allow(dead_code, reason = "no test program uses all of it")]
 
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -20,6 +21,17 @@ pub struct Ran {
     pub outcome: Outcome,
     pub exit_code: Option<i32>,
     pub log: String,
+}
+
+impl Ran {
+    /// The result, which must be text.
+    #[track_caller]
+    pub fn result(self) -> String {
+        match self.outcome {
+            Outcome::Succeeded { result } => String::from_utf8(result.to_vec()).unwrap(),
+            _ => panic!("not a success: {self:?}"),
+        }
+    }
 }
 
 /// Keeps an attempt's log in memory.

@@ -170,7 +170,8 @@ impl Spawned {
         let pipes = self.group.pipes();
         let failure =
             |error: io::Error| SpawnFailure { error: format!("the program can't be watched: {error}") };
-        let exit = AsyncFd::register_with_interest(self.exit, Interest::READABLE);
+        // SAFETY: an `OwnedFd` is the same descriptor until it is dropped.
+        let exit = unsafe { AsyncFd::register_with_interest(self.exit, Interest::READABLE) };
         let exit = exit.map_err(|error| failure(error.into()))?;
         Ok(Process { pipes: Some(pipes.map_err(failure)?), group: self.group, folder: self.folder, exit })
     }
