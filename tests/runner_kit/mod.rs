@@ -109,8 +109,11 @@ impl Bench {
     }
 
     pub async fn run_with(&self, settings: ExecSettings) -> Ran {
+        self.run_handler(&ExecHandler::new(settings, self.runs.clone())).await
+    }
+
+    pub async fn run_handler(&self, handler: &dyn Handler) -> Ran {
         self.log.bytes.lock().unwrap().clear();
-        let handler = ExecHandler::new(settings, self.runs.clone());
         let context = Context {
             attempt: Arc::new(self.attempt.clone()),
             revoked: self.revoked.clone(),

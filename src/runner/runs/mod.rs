@@ -202,3 +202,6 @@ impl Drop for AttemptFolder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
