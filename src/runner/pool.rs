@@ -97,7 +97,15 @@ impl Pool {
             running: HashMap::new(),
             stopping: false,
         };
-        Self { shared: Arc::new(Shared { store, handlers, name, state: Mutex::new(state), ended: Notify::new() }) }
+        Self {
+            shared: Arc::new(Shared {
+                store,
+                handlers,
+                name,
+                state: Mutex::new(state),
+                ended: Notify::new(),
+            }),
+        }
     }
 
     /// A partition is open: its owner gets to know the runner, and an offer when it asks for one.
