@@ -22,11 +22,11 @@ use super::{AttemptEnd, Effect, Engine, HandOut, Located, Reply, Revocation, Run
 #[derive(Debug)]
 pub(crate) struct Runner {
     name: String,
-    kinds: BTreeSet<u32>,
+    pub(super) kinds: BTreeSet<u32>,
     /// Attempts that it has room for.
     pub room: u32,
     /// A job whose earlier attempt was interrupted runs there.
-    suspect: Option<JobRef>,
+    pub(super) suspect: Option<JobRef>,
 }
 
 /// A running attempt.
@@ -39,7 +39,10 @@ pub(crate) struct Running {
 impl Engine {
     pub(super) fn runner_up(&mut self, runner: RunnerId, name: String, kinds: Vec<String>) {
         let kinds = kinds.iter().map(|kind| self.kinds.index(kind)).collect();
-        self.runners.insert(runner, Runner { name, kinds, room: 0, suspect: None });
+        // Said again, it may run other kinds; what it has is kept.
+        let (room, suspect) =
+            self.runners.get(&runner).map_or((0, None), |known| (known.room, known.suspect));
+        self.runners.insert(runner, Runner { name, kinds, room, suspect });
         self.forget_skips();
     }
 
@@ -269,7 +272,9 @@ impl Engine {
     /// Asks the runner to give a running attempt back.
     pub(super) fn ask_back(&mut self, job: JobRef, id: JobId, attempt: u32) {
         if let Some(Running { runner: Some(runner) }) = self.running.get(&job).copied() {
-            self.effects.push(Effect::Revoke { runner, job: id, attempt, why: Revocation::Interrupted });
+            // Its start may not be released yet.
+            let why = Revocation::Interrupted;
+            self.when_released(Effect::Revoke { runner, job: id, attempt, why });
         }
     }
 

@@ -123,7 +123,10 @@ pub struct Engine {
     /// Condemned, not yet known to be dropped.
     condemned: Vec<SegmentName>,
     next_retention_ms: u64,
+    retention_due: bool,
     since_progress: (u64, u64),
+    /// Progress of this epoch up to that commit is durable, with its summaries.
+    progress_durable: Option<u64>,
     progress_wanted: bool,
     starved: bool,
     effects: Vec<Effect>,
@@ -162,6 +165,9 @@ impl Engine {
         }
         if self.opening.is_none() {
             self.become_due();
+            if std::mem::take(&mut self.retention_due) {
+                self.retain();
+            }
             self.dispatch();
             self.refill();
         }
@@ -252,6 +258,15 @@ impl Engine {
         }
     }
 
+    /// An effect that rests on what is known now.
+    fn when_released(&mut self, effect: Effect) {
+        if self.is_settled() {
+            self.effects.push(effect);
+        } else {
+            self.journal.after_release(effect);
+        }
+    }
+
     /// Closes the commit being built; what comes next goes to another.
     fn close_commit(&mut self) {
         let closed = self.journal.close(self.now_ms);
@@ -276,7 +291,8 @@ impl Engine {
         self.journal.next_segment();
         let CommitRef { commit, .. } = self.journal.current();
         self.segments.push(segment::Segment::new(self.journal.segment_name(), commit));
-        self.retain();
+        // Not now: progress as of the commit that was closed must not know of it.
+        self.retention_due = true;
     }
 
     /// Makes room in the commit being built.

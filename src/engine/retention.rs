@@ -43,6 +43,9 @@ impl Engine {
             let jobs = worth.live + worth.dead;
             let growing = self.segments.last_number() == Some(oldest);
             if worth.live == 0 && !(growing && jobs == 0) {
+                if self.is_awaited(oldest) {
+                    return;
+                }
                 if growing && !self.seal_idle(oldest) {
                     return;
                 }
@@ -53,6 +56,11 @@ impl Engine {
             self.consider_compaction(oldest, worth);
             return;
         }
+    }
+
+    /// Somebody has asked for a job in it, and gets an answer first.
+    fn is_awaited(&self, number: u32) -> bool {
+        self.parked.contains_key(&number) || self.retries.keys().any(|job| job.segment == number)
     }
 
     /// The growing segment is sealed so that it can go; false while a commit is being built.

@@ -23,26 +23,25 @@ impl Engine {
     pub(super) fn rewritten(&mut self, segment: u32, jobs: Vec<RewrittenJob>) {
         for job in jobs {
             let old = JobRef { segment, index: job.index };
-            let Some((id, entry)) = self.id_and_entry(old) else { continue };
-            let Phase::Is(state) = entry.phase else { continue };
             let tickets = self.retries.remove(&old);
-            if job.last.unwrap_or_default() != entry.last {
-                // Something happened to it since it was read.
-                if let Some(tickets) = tickets {
-                    tickets.into_iter().for_each(|ticket| self.reply(ticket, Reply::WrongState(state)));
-                }
-                continue;
-            }
-            let retried = tickets.is_some();
-            self.write_again(old, id, job, retried);
-            for ticket in tickets.unwrap_or_default() {
-                self.reply(ticket, Reply::Done(JobState::Waiting));
-            }
+            let reply = self.rewritten_one(old, job, tickets.is_some());
+            tickets.into_iter().flatten().for_each(|ticket| self.reply(ticket, reply.clone()));
         }
         if self.compacting == Some(segment) {
             self.compacting = None;
-            self.retain();
         }
+        self.retention_due = true;
+    }
+
+    fn rewritten_one(&mut self, old: JobRef, job: RewrittenJob, retried: bool) -> Reply {
+        let Some((id, entry)) = self.id_and_entry(old) else { return Reply::WhereIsIt };
+        let Phase::Is(state) = entry.phase else { return Reply::WhereIsIt };
+        if job.last.unwrap_or_default() != entry.last {
+            // Something happened to it since it was read.
+            return Reply::WrongState(state);
+        }
+        self.write_again(old, id, job, retried);
+        Reply::Done(JobState::Waiting)
     }
 
     fn write_again(&mut self, old: JobRef, id: JobId, job: RewrittenJob, retried: bool) {
@@ -145,7 +144,7 @@ impl Engine {
         let jobs: Vec<_> = references.iter().filter_map(|&job| self.rewrite_request(job)).collect();
         let Some(name) = self.segments.get(segment).map(|segment| segment.name) else { return };
         self.compacting = Some(segment);
-        self.effects.push(Effect::ReadForRewrite { segment, name, jobs });
+        self.when_released(Effect::ReadForRewrite { segment, name, jobs });
     }
 }
 

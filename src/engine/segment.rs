@@ -229,6 +229,11 @@ impl Segment {
             && commit - self.first_commit < self.commits
     }
 
+    /// Nothing has changed since its summary was written.
+    pub fn is_summarised(&self) -> bool {
+        self.summary.is_some() && !self.grown && self.changed.is_empty()
+    }
+
     /// Marks an entry as younger than the summary.
     pub fn touch(&mut self, index: u32) {
         self.tallies_fresh = false;

@@ -7,7 +7,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 
-use crate::model::row::{CommitRef, CommitRow, MarkerKind, Place, SegmentName, SegmentRow, SummaryRow};
+use crate::model::row::{
+    ChainLink, CommitRef, CommitRow, MarkerKind, Place, SegmentName, SegmentRow, SummaryRow,
+};
 use crate::model::{JobId, JobState, PartitionId};
 
 use super::journal::Journal;
@@ -50,6 +52,7 @@ impl Engine {
         now_ms: u64,
         effects: &mut Vec<Effect>,
     ) -> Result<Self, TakeoverError> {
+        let head = taken.origin.head;
         let mut engine = Self {
             settings,
             partition,
@@ -76,7 +79,9 @@ impl Engine {
             compacting: None,
             condemned: Vec::new(),
             next_retention_ms: 0,
+            retention_due: false,
             since_progress: (0, 0),
+            progress_durable: None,
             progress_wanted: false,
             starved: false,
             effects: Vec::new(),
@@ -94,7 +99,10 @@ impl Engine {
             }
         }
         for (hash, id, time_ms) in taken.tokens {
-            engine.tokens.remember(hash, id, time_ms);
+            // Entries are written before their commit, which may never have been accepted.
+            if engine.was_accepted(id, head) {
+                engine.tokens.remember(hash, id, time_ms);
+            }
         }
         let missing = engine.segments_needed(&taken.tail);
         engine.opening =
@@ -106,6 +114,12 @@ impl Engine {
             effects.append(&mut engine.effects);
         }
         Ok(engine)
+    }
+
+    /// The commit that a job was first written in is on the chain.
+    fn was_accepted(&self, id: JobId, head: Option<ChainLink>) -> bool {
+        let link = self.chain.iter().chain(&head).rev().find(|link| link.epoch_number == id.epoch_number());
+        link.is_some_and(|link| id.commit() <= link.cut)
     }
 
     fn add_segment(&mut self, row: &SegmentRow) {

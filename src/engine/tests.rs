@@ -3,6 +3,8 @@
 //! `facts` folds the journal anew, knowing nothing of the engine; `world` drives one engine after
 //! another over a store in memory, and compares what it is told with the facts.
 
+mod chaos;
 mod facts;
+mod invariants;
 mod lifecycle;
 mod world;

@@ -42,6 +42,7 @@ impl Engine {
         for event in self.parked.remove(&number).unwrap_or_default() {
             self.handle_open(event);
         }
+        self.retention_due = true;
     }
 
     /// Puts a summary's jobs into memory: entries, lines, timers, running attempts.
@@ -218,15 +219,24 @@ impl Engine {
             return;
         }
         for number in self.choose_leaving() {
-            let stale =
-                self.segments.get(number).is_some_and(|segment| segment.grown || !segment.changed.is_empty());
-            if stale {
-                self.leaving.push(number);
-                self.progress_wanted = true;
-            } else {
+            if self.can_be_read(number) {
                 self.unload(number);
+                continue;
             }
+            let written = self.segments.get(number).is_some_and(Segment::is_summarised);
+            self.leaving.push(number);
+            self.progress_wanted |= !written;
         }
+    }
+
+    /// Its summary is up to date and durable.
+    fn can_be_read(&self, number: u32) -> bool {
+        self.segments.get(number).is_some_and(|segment| {
+            let durable = segment.summary.is_some_and(|summary| {
+                summary.epoch_number != self.epoch.number || self.progress_durable >= Some(summary.commit)
+            });
+            durable && segment.is_summarised()
+        })
     }
 
     /// Newest first; those with nothing that could be started now before all others.
@@ -261,19 +271,12 @@ impl Engine {
     /// Summaries up to that commit are durable: what had to wait for them leaves, and segments
     /// whose jobs are all final.
     pub(super) fn unload_what_may(&mut self, as_of: u64) {
+        self.progress_durable = self.progress_durable.max(Some(as_of));
         let leaving = std::mem::take(&mut self.leaving);
         for number in self.segments.numbers() {
             let Some(segment) = self.segments.get_mut(number) else { continue };
-            let durable = segment
-                .summary
-                .is_some_and(|summary| summary.epoch_number != self.epoch.number || summary.commit <= as_of);
-            let current = durable && !segment.grown && segment.changed.is_empty();
-            if segment.sealed
-                && segment.loaded.is_some()
-                && current
-                && (leaving.contains(&number) || segment.open() == 0)
-                && self.may_leave(number)
-            {
+            let wanted = leaving.contains(&number) || segment.sealed && segment.open() == 0;
+            if wanted && self.may_leave(number) && self.can_be_read(number) {
                 self.unload(number);
             }
         }
