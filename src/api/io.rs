@@ -1,4 +1,5 @@
-//! A connection that is given up if its client takes nothing.
+//! A connection that is given up if its client takes nothing, and that closes so that its client
+//! gets to read the last answer.
 
 use std::io;
 use std::pin::Pin;
@@ -11,17 +12,31 @@ use tokio::time::{Sleep, sleep};
 
 /// A client that takes not one byte of an answer for so long is given up.
 const TAKE_TIMEOUT: Duration = Duration::from_secs(60);
+/// After the last answer, what the client still sends is taken until it sends nothing for so long.
+const LINGER: Duration = Duration::from_secs(1);
+/// And at most so much of it.
+const LINGER_BYTES_MAX: usize = 64 << 20;
 
-/// A TCP connection whose writes fail when they are stuck. An answer that nobody reads would
-/// otherwise hold its place among the requests in flight for ever.
-pub(super) struct Impatient {
+/// A TCP connection with two habits.
+///
+/// A write that is stuck fails: an answer that nobody reads would otherwise hold its place among
+/// the requests in flight for ever. And closing first ends our side only and takes what is still
+/// on its way: the system would otherwise reset the connection, and a client in the middle of a
+/// large body would see that instead of the answer that refuses it.
+pub(super) struct Patient {
     stream: TcpStream,
     stuck: Option<Pin<Box<Sleep>>>,
+    linger: Option<Linger>,
 }
 
-impl Impatient {
+struct Linger {
+    quiet: Pin<Box<Sleep>>,
+    bytes: usize,
+}
+
+impl Patient {
     pub fn new(stream: TcpStream) -> Self {
-        Self { stream, stuck: None }
+        Self { stream, stuck: None, linger: None }
     }
 
     fn or_stuck<T>(
@@ -38,7 +53,7 @@ impl Impatient {
     }
 }
 
-impl AsyncRead for Impatient {
+impl AsyncRead for Patient {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -48,7 +63,7 @@ impl AsyncRead for Impatient {
     }
 }
 
-impl AsyncWrite for Impatient {
+impl AsyncWrite for Patient {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -76,6 +91,26 @@ impl AsyncWrite for Impatient {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        let Self { stream, linger, .. } = &mut *self;
+        if linger.is_none() {
+            ready!(Pin::new(&mut *stream).poll_shutdown(context))?;
+        }
+        let linger = linger.get_or_insert_with(|| Linger { quiet: Box::pin(sleep(LINGER)), bytes: 0 });
+        let mut thrown_away = [0u8; 16 << 10];
+        while linger.bytes < LINGER_BYTES_MAX {
+            let mut buffer = ReadBuf::new(&mut thrown_away);
+            match Pin::new(&mut *stream).poll_read(context, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    linger.bytes += buffer.filled().len();
+                    linger.quiet.set(sleep(LINGER));
+                }
+                Poll::Ready(_) => break,
+                Poll::Pending => {
+                    ready!(linger.quiet.as_mut().poll(context));
+                    break;
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }

@@ -86,16 +86,13 @@ fn parse_queue(bytes: &[u8], defaults: &QueueSettings) -> Result<(QueueSettings,
     let mut partitions = None;
     let body = if bytes.trim_ascii().is_empty() { "{}" } else { body_text(bytes)? };
     for (name, raw) in members(body)? {
-        let value = Value::Json(raw);
-        if value.is_null() {
-            continue;
-        }
-        if name == "partitions" {
-            let most = u64::from(PartitionId::INDEX_MAX) + 1;
-            let number = value.whole(1, most).map_err(|message| InvalidRequest::field(&name, message))?;
-            partitions = u16::try_from(number).ok();
-        } else {
+        if name != "partitions" {
             overlay(&mut tree, "", &name, raw.get())?;
+        } else if raw.get() != "null" {
+            let most = u64::from(PartitionId::INDEX_MAX) + 1;
+            let number =
+                Value::Json(raw).whole(1, most).map_err(|message| InvalidRequest::field(&name, message))?;
+            partitions = u16::try_from(number).ok();
         }
     }
     let settings: QueueSettings = serde_path_to_error::deserialize(Tree::Object(tree)).map_err(|error| {
@@ -115,6 +112,7 @@ fn overlay(tree: &mut Map<String, Tree>, prefix: &str, name: &str, json: &str) -
         return Err(InvalidRequest::unknown_field(&path, &known));
     };
     match slot {
+        _ if json == "null" => {}
         Tree::Object(inner) if json.starts_with('{') => {
             for (member, raw) in members(json)? {
                 overlay(inner, &format!("{path}."), &member, raw.get())?;

@@ -34,6 +34,37 @@ async fn a_body_over_the_bound_is_refused_with_an_answer() {
 }
 
 #[tokio::test]
+async fn a_large_body_that_is_refused_for_another_reason_gets_its_answer_too() {
+    let settings = ApiSettings { token: Some("s3cret".to_owned()), ..ApiSettings::default() };
+    let server = start_with(settings, Fake::default()).await;
+    let large = || Body::from(vec![0; 20_000_000]);
+    for _ in 0..5 {
+        let refused = problem(server.send(Method::POST, JOBS, "text/plain", large()).await).await;
+        assert_eq!(refused.kind, "/problems/unauthorized");
+        let request = server.request(Method::POST, "/no/route").bearer_auth("s3cret").body(large());
+        assert_eq!(problem(request.send().await.unwrap()).await.kind, "/problems/no-route");
+    }
+    let full = ApiSettings { requests_in_flight_max: 0, ..ApiSettings::default() };
+    let full = start_with(full, Fake::default()).await;
+    let refused = problem(full.send(Method::POST, JOBS, "text/plain", large()).await).await;
+    assert_eq!(refused.kind, "/problems/overloaded");
+}
+
+#[tokio::test]
+async fn a_client_that_sends_all_before_it_reads_gets_its_answer() {
+    let settings = ApiSettings { token: Some("s3cret".to_owned()), ..ApiSettings::default() };
+    let server = start_with(settings, Fake::default()).await;
+    for _ in 0..5 {
+        let mut request =
+            format!("POST {JOBS} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 8000000\r\n\r\n")
+                .into_bytes();
+        request.resize(request.len() + 8_000_000, b'x');
+        let answer = server.raw(&request).await;
+        assert!(answer.starts_with("HTTP/1.1 401") && answer.contains("/problems/unauthorized"), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_asks_first_gets_its_answer_before_the_body() {
     let server = start().await;
     let head = format!(

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 /// Bound of every wait of these tests.
@@ -79,7 +80,7 @@ impl Server {
     pub async fn raw(&self, bytes: &[u8]) -> String {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(bytes).await.unwrap();
-        read_to_end(&mut stream).await
+        timeout(4 * SOON, read_to_end(&mut stream)).await.expect("the server did not close in time")
     }
 }
 
@@ -121,5 +122,5 @@ pub async fn until(mut holds: impl FnMut() -> bool) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(SOON, waited).await.expect("it did not come to hold in time");
+    timeout(SOON, waited).await.expect("it did not come to hold in time");
 }
