@@ -20,7 +20,8 @@ async fn main() -> anyhow::Result<()> {
 
     let worker = Worker::builder(store)
         .handler("greet", |context| async move {
-            let name: String = serde_json::from_slice(&context.attempt.payload).context("the payload is a name")?;
+            let name: String =
+                serde_json::from_slice(&context.attempt.payload).context("the payload is a name")?;
             context.output.write(format!("greeting {name}\n").as_bytes()).await;
             Ok(Bytes::from(serde_json::to_vec(&format!("hello, {name}"))?))
         })

@@ -84,7 +84,10 @@ async fn a_running_job_is_cancelled() {
     let cancelled = requests.command("default", id, JobCommand::Cancel).await.unwrap();
     assert_eq!(cancelled.state, JobState::Cancelled);
     assert_eq!(cancelled.attempts[0].outcome, "cancelled");
-    assert!(matches!(requests.command("default", id, JobCommand::RunNow).await, Err(RequestError::Conflict(_))));
+    assert!(matches!(
+        requests.command("default", id, JobCommand::RunNow).await,
+        Err(RequestError::Conflict(_))
+    ));
 }
 
 #[tokio::test]
@@ -273,7 +276,8 @@ async fn a_successor_goes_on_where_a_stopped_worker_was() {
     let store = Arc::new(MemoryStore::new());
     let worker = Worker::builder(store.clone()).start().await.unwrap();
     let requests = worker.requests();
-    let jobs = (0..500).map(|n| NewJob { token: Some(format!("t{n}")), ..NewJob::new("echo", n.to_string()) });
+    let jobs =
+        (0..500).map(|n| NewJob { token: Some(format!("t{n}")), ..NewJob::new("echo", n.to_string()) });
     let ids: Vec<_> = requests.enqueue("default", "q", jobs.collect()).await.unwrap();
     worker.stop(PATIENCE).await;
 

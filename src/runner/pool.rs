@@ -110,7 +110,7 @@ impl Pool {
 
     /// A partition is open: its owner gets to know the runner, and an offer when it asks for one.
     pub fn register(&self, owner: OwnerHandle) {
-        let kinds = self.shared.handlers.kinds().map(str::to_owned).collect();
+        let kinds = self.shared.handlers.kinds().map(|kind| kind.to_string()).collect();
         owner.tell(Event::RunnerUp { runner: RUNNER, name: self.shared.name.clone(), kinds });
         let partition = owner.partition();
         let mut state = self.state();
