@@ -331,6 +331,25 @@ impl Source {
     }
 }
 
+/// The file's one name, so that two names for it are not two locks. Its folder must exist.
+pub(super) fn canonical(path: &Path) -> Result<PathBuf, StoreError> {
+    let unusable = |error: std::io::Error| {
+        StoreError::new(
+            StoreErrorKind::Permission,
+            format!("{} can't be opened or made ({error}); its folder must exist", path.display()),
+        )
+    };
+    match fs::canonicalize(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            let folder = fs::canonicalize(folder.unwrap_or(Path::new("."))).map_err(unusable)?;
+            let name = path.file_name().ok_or_else(|| unusable(error))?;
+            Ok(folder.join(name))
+        }
+        found => found.map_err(unusable),
+    }
+}
+
 /// Makes a rename in the path's folder durable.
 pub(super) fn sync_folder(path: &Path) -> std::io::Result<()> {
     let folder = match path.parent() {

@@ -160,7 +160,6 @@ impl Writer {
                 if roll_back(&connection) && sound {
                     self.connection = Some(connection);
                 }
-                self.make_room(&failure);
                 return Err(failure);
             }
         };
@@ -169,20 +168,11 @@ impl Writer {
             if roll_back(&connection) && matches!(failure, Failure::Refused(_)) {
                 self.connection = Some(connection);
             }
-            self.make_room(&failure);
             return Err(failure);
         }
         self.count(group, &applied);
         self.connection = Some(connection);
         Ok(applied)
-    }
-
-    /// After a lack of space the log is copied as soon as can be: begun anew it needs no more space,
-    /// so that drops can go on, and what they free is used again.
-    fn make_room(&mut self, failure: &Failure) {
-        if matches!(failure, Failure::Refused(error) if error.kind == StoreErrorKind::Full) {
-            self.log.checkpoint_at = 0;
-        }
     }
 
     fn count(&mut self, group: &[Request], applied: &[Applied]) {
