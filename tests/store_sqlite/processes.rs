@@ -13,13 +13,14 @@ const PATH: &str = "QDO_TEST_STORE";
 
 /// This test program again, running one of the ignored tests below.
 fn other_process(test: &str, store: &Path) -> Child {
-    Command::new(std::env::current_exe().expect("the test program has a path"))
-        .args(["--ignored", "--exact", "--nocapture", test])
-        .env(PATH, store)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the test program starts again")
+    command(test, store).spawn().expect("the test program starts again")
+}
+
+fn command(test: &str, store: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("the test program has a path"));
+    command.args(["--ignored", "--exact", "--nocapture", test]);
+    command.env(PATH, store).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command
 }
 
 fn path_of_parent() -> std::path::PathBuf {
@@ -70,6 +71,9 @@ async fn a_second_owner_in_the_same_process_is_refused() {
     let path = folder.path().join("jobs.db");
     let first = open(&path).unwrap();
     assert_eq!(open(&path).err().map(|error| error.kind), Some(StoreErrorKind::Locked));
+    let other_name = folder.path().join("other.db");
+    std::os::unix::fs::symlink(&path, &other_name).unwrap();
+    assert_eq!(open(&other_name).err().map(|error| error.kind), Some(StoreErrorKind::Locked));
     drop(first);
     open(&path).unwrap();
 }
@@ -131,6 +135,35 @@ async fn a_store_can_be_read_beside_its_owner() {
     assert_eq!(count_gapless(&reader, 0).await, Ok(2), "and begins without one");
     let missing = SqliteStore::open_read_only(&folder.path().join("missing.db"));
     assert_eq!(missing.err().map(|error| error.kind), Some(StoreErrorKind::Permission));
+}
+
+#[test]
+fn a_file_of_another_user_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("jobs.db");
+    drop(open(&path).unwrap());
+    let lock = folder.path().join("jobs.db.lock");
+    let set_mode =
+        |path: &Path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    let ask = || {
+        let mut other = command("processes::opens_and_says_what_came_of_it", &path);
+        if nix::unistd::geteuid().is_root() {
+            // Root may do anything, so the other process is nobody.
+            std::os::unix::process::CommandExt::uid(&mut other, 65_534);
+        }
+        said(other.spawn().unwrap(), "outcome: ")
+    };
+    set_mode(folder.path(), 0o755);
+    set_mode(&lock, 0o444);
+    let refused = ask();
+    assert!(refused.starts_with("Permission") && refused.contains("jobs.db.lock"), "{refused}");
+    set_mode(&lock, 0o666);
+    set_mode(&path, 0);
+    let refused = ask();
+    assert!(refused.starts_with("Permission") && refused.contains("jobs.db can't be opened"), "{refused}");
+    set_mode(&path, 0o444);
+    let refused = ask();
+    assert!(refused.starts_with("Permission") && refused.contains("jobs.db can't be opened"), "{refused}");
 }
 
 #[tokio::test]

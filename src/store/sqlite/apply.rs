@@ -64,7 +64,7 @@ pub(super) enum Applied {
     Done,
     /// An append whose epoch is the highest claimed.
     Fenced,
-    /// An append of a partition that nobody claimed.
+    /// An append whose epoch nobody claimed, nor a higher one.
     Unfenced,
     /// An append that was not made.
     Superseded(Epoch),
@@ -132,7 +132,7 @@ fn append_commit(connection: &Connection, append: &Append) -> Result<Applied, Ap
             .query_row(params![group, part, epoch, segment, ordered(append.commit), row], |row| row.get(0))?;
         must_be_same(same, || format!("commit {}", append.commit))?;
     }
-    Ok(if highest.is_some() { Applied::Fenced } else { Applied::Unfenced })
+    Ok(if highest == Some(append.segment.epoch) { Applied::Fenced } else { Applied::Unfenced })
 }
 
 /// The highest claimed epoch: what a fence reads.

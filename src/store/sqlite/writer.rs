@@ -65,15 +65,23 @@ pub(super) struct Writer {
 /// How long the write-ahead log is.
 #[derive(Default)]
 pub(super) struct Log {
-    /// Frames in it, told by SQLite after each commit.
-    frames: Arc<AtomicU64>,
-    /// Frames after the commit before.
+    told: Arc<Told>,
+    /// What was told of the commit before.
     frames_before: u64,
+    commits_before: u64,
     /// Frames that are in the file already.
     frames_copied: u64,
     page_bytes: u64,
     /// The next checkpoint is tried from so many frames on.
     checkpoint_at: u64,
+}
+
+/// What SQLite tells after each commit that has written something.
+#[derive(Default)]
+struct Told {
+    /// Frames in the log.
+    frames: AtomicU64,
+    commits: AtomicU64,
 }
 
 impl Writer {
@@ -174,12 +182,14 @@ impl Writer {
                 add(&self.counters.commit_bytes, append.row.len() as u64);
             }
         }
-        let frames = self.log.frames.load(Ordering::Relaxed);
-        if frames == self.log.frames_before {
+        let commits = self.log.told.commits.load(Ordering::Relaxed);
+        if commits == self.log.commits_before {
             return;
         }
+        self.log.commits_before = commits;
+        let frames = self.log.told.frames.load(Ordering::Relaxed);
         add(&self.counters.transactions, 1);
-        let begun_anew = frames < self.log.frames_before || self.log.frames_before == 0;
+        let begun_anew = frames <= self.log.frames_before || self.log.frames_before == 0;
         if begun_anew {
             self.log.frames_copied = 0;
             self.log.checkpoint_at = self.log.frames_of(self.source.options.checkpoint_bytes);
@@ -197,7 +207,7 @@ impl Writer {
 
     /// Copies the log into the file when it has grown, so that it is begun anew.
     fn bound_log(&mut self) {
-        let frames = self.log.frames.load(Ordering::Relaxed);
+        let frames = self.log.told.frames.load(Ordering::Relaxed);
         if frames < self.log.checkpoint_at {
             return;
         }
@@ -241,10 +251,11 @@ impl Log {
         let (frames, copied) = connection.wal_checkpoint_v2(DEFAULT_NAME, CheckpointMode::NOOP)?;
         self.frames_before = u64::try_from(frames).unwrap_or(0);
         self.frames_copied = u64::try_from(copied).unwrap_or(0);
-        self.frames.store(self.frames_before, Ordering::Relaxed);
-        let told = self.frames.clone();
+        self.told.frames.store(self.frames_before, Ordering::Relaxed);
+        let told = self.told.clone();
         connection.wal_hook(Some(move |_: &mut Wal, frames: std::ffi::c_int| {
-            told.store(u64::try_from(frames).unwrap_or(0), Ordering::Relaxed);
+            told.frames.store(u64::try_from(frames).unwrap_or(0), Ordering::Relaxed);
+            told.commits.fetch_add(1, Ordering::Relaxed);
             Ok(())
         }))
     }
