@@ -10,9 +10,9 @@ use crate::model::row::{AgainRow, BlobRef, JobRow, MarkerRow, Place, StateRow};
 use crate::model::{JobId, JobState};
 
 use super::event::{Entry as IndexEntry, Scope};
-use super::segment::{JobRef, Phase, lane_of};
+use super::segment::{JobRef, Phase};
 use super::state::Head;
-use super::{Effect, Engine, Reply, RewrittenJob};
+use super::{Engine, Reply, RewrittenJob};
 
 /// Bucket of a job's entry in the index of places.
 pub fn place_bucket(id: JobId) -> u64 {
@@ -64,9 +64,8 @@ impl Engine {
         let number = self.segments.last_number().expect("a growing segment is always there");
         let at = self.journal.current();
         let queue = self.queues.get(entry.queue).number;
-        let head =
-            Head { queue, kind: &job.kind, lane: entry.lane, run_at_ms: 0, deadline_ms: entry.deadline_ms };
-        let new = self.insert(number, at.commit, &head, self.now_ms).expect("the growing segment is loaded");
+        let head = Head { queue, kind: &job.kind, lane: entry.lane, deadline_ms: entry.deadline_ms };
+        let new = self.insert(number, at.commit, &head).expect("the growing segment is loaded");
         let row = self.row_again(id, from, state, job);
         let place = self.journal.add_job(row);
         let place = Place { epoch_number: at.epoch_number, commit: at.commit, place };
@@ -92,18 +91,11 @@ impl Engine {
             loaded.foreign.insert(new.index, id);
         }
         self.places.insert(id, new);
-        if let Some(entry) = self.segments.entry_mut(new) {
-            entry.attempt = state.attempt;
-            entry.failures = state.failures as u16;
-            entry.interruptions = state.interruptions as u16;
-            entry.lane = lane_of(state.priority);
-        }
-        let mut phase = JobState::from_number(state.state).map_or(Phase::Forgotten, Phase::Is);
-        if phase == Phase::Is(JobState::Scheduled) && state.time_ms <= self.now_ms {
-            phase = Phase::Is(JobState::Waiting);
-        }
-        self.enter(new, phase, state.time_ms);
-        self.moved_while_running(old, new);
+        let phase = JobState::from_number(state.state).map_or(Phase::Forgotten, Phase::Is);
+        self.change(new, true, |entry| {
+            entry.set_state(state);
+            entry.phase = phase;
+        });
         self.forget_moved(old, place);
     }
 
@@ -127,24 +119,6 @@ impl Engine {
             strings: job.strings,
         });
         row
-    }
-
-    /// Asks for the bodies of a segment's jobs that have to be kept.
-    pub(super) fn compact(&mut self, segment: u32, keep: impl Fn(&Phase) -> bool, most: usize) {
-        let Some(loaded) = self.segments.get(segment).and_then(|segment| segment.loaded.as_ref()) else {
-            return;
-        };
-        let indexes = loaded
-            .entries
-            .iter()
-            .enumerate()
-            .filter(|(_, entry)| keep(&entry.phase))
-            .map(|(index, _)| index as u32);
-        let references: Vec<JobRef> = indexes.take(most).map(|index| JobRef { segment, index }).collect();
-        let jobs: Vec<_> = references.iter().filter_map(|&job| self.rewrite_request(job)).collect();
-        let Some(name) = self.segments.get(segment).map(|segment| segment.name) else { return };
-        self.compacting = Some(segment);
-        self.when_released(Effect::ReadForRewrite { segment, name, jobs });
     }
 }
 

@@ -278,7 +278,7 @@ fn heal(world: &mut World) {
 }
 
 fn settings() -> impl Strategy<Value = EngineSettings> {
-    let window = prop_oneof![Just(1_000_000)];
+    let window = prop_oneof![Just(16usize), Just(64), Just(1_000_000)];
     let segment = prop_oneof![Just((8u32, 4_096u64)), Just((32, 16_384)), Just((8_192, 8 << 20))];
     (window, segment, 1u64..20).prop_map(|(window_jobs_max, (jobs, bytes), progress_commits)| {
         EngineSettings {
@@ -304,7 +304,7 @@ fn queues(world: &mut World) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 4_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 4_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_nothing_is_lost_doubled_or_miscounted(

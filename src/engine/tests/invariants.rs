@@ -25,6 +25,27 @@ fn sizes(engine: &Engine) {
         .map(|l| l.entries.len())
         .sum();
     assert_eq!(engine.loaded_jobs, loaded, "jobs in memory");
+    for (_, segment) in engine.segments.iter().filter(|(_, segment)| segment.loaded.is_some()) {
+        let mut tallies: BTreeMap<u32, crate::engine::segment::Tally> = BTreeMap::new();
+        for entry in segment.loaded.iter().flat_map(|loaded| &loaded.entries) {
+            if let Phase::Is(state) = entry.phase {
+                let tally = tallies.entry(entry.queue).or_default();
+                tally.by_state[state as usize] += 1;
+                tally.waiting_by_lane[entry.lane.index()] += u32::from(state == JobState::Waiting);
+            }
+        }
+        let mut counted = segment.tallies.clone();
+        counted.retain(|_, tally| *tally != Default::default());
+        assert_eq!(counted, tallies, "totals of {:?}", segment.name);
+    }
+    let waiting = entries(engine).filter(|(_, entry)| entry.phase == Phase::Is(JobState::Waiting)).count();
+    assert_eq!(engine.lines.len(), waiting, "jobs in lines");
+    let deadlines = entries(engine).filter(|(_, entry)| entry.is_pending() && entry.deadline_ms != 0).count();
+    let scheduled =
+        entries(engine).filter(|(_, entry)| entry.phase == Phase::Is(JobState::Scheduled)).count();
+    assert_eq!(engine.timers.len(), scheduled + deadlines, "timers");
+    let loading = engine.segments.iter().filter(|(_, segment)| segment.loading).count();
+    assert_eq!(engine.loading as usize, loading, "segments being read");
     let unloaded = engine.segments.iter().filter(|(_, segment)| segment.loaded.is_none()).count();
     assert_eq!(engine.unloaded, unloaded, "segments not in memory");
 }
@@ -66,7 +87,7 @@ fn running(engine: &Engine) {
     listed.sort_unstable();
     assert_eq!(by_entry, listed, "running jobs");
     for (_, segment) in engine.segments.iter().filter(|(_, segment)| segment.loaded.is_none()) {
-        let running: u64 = segment.tallies.iter().map(|(_, tally)| tally.of(JobState::Running)).sum();
+        let running = segment.of(JobState::Running);
         assert_eq!(running, 0, "running jobs are in memory");
     }
 }
@@ -93,7 +114,7 @@ fn places(engine: &Engine) {
 /// A runner with room has no job waiting for it in memory (INV-7).
 fn nobody_idles(engine: &Engine) {
     for (job, entry) in entries(engine).filter(|(_, entry)| entry.phase == Phase::Is(JobState::Waiting)) {
-        if engine.queues.get(entry.queue).paused {
+        if engine.lines.is_paused(entry.queue) || engine.unloaded > 0 {
             continue;
         }
         for (id, runner) in engine.runners.iter().filter(|(_, runner)| runner.room > 0) {

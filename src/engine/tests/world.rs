@@ -659,7 +659,7 @@ impl World {
 
     /// Lets everything come to rest, without time passing.
     pub fn settle(&mut self) {
-        for _ in 0..5_000 {
+        for _ in 0..1_000 {
             let mut busy = self.take();
             for n in 0..self.in_flight.len() {
                 self.make_durable(n);
@@ -672,7 +672,7 @@ impl World {
                 return;
             }
         }
-        panic!("it does not come to rest");
+        panic!("it does not come to rest: {:?}", self.reads);
     }
 
     // Take-over.
