@@ -97,7 +97,10 @@ fn every_kind_of_setting_is_read() {
     assert_eq!(config.queue_defaults.timeout, Span::from_secs(900));
     assert_eq!(config.queue_defaults.backoff.factor, 3.0);
     assert_eq!(config.queue_defaults.max_attempts, 5);
-    assert_eq!(config.handlers["image.resize"].exec.as_deref(), Some(&["sh", "-c", "echo $HOME"].map(str::to_owned)[..]));
+    assert_eq!(
+        config.handlers["image.resize"].exec.as_deref(),
+        Some(&["sh", "-c", "echo $HOME"].map(str::to_owned)[..])
+    );
 }
 
 #[test]
@@ -211,7 +214,11 @@ fn a_wrong_variable_is_refused_or_warned_of() {
     assert!(error.contains("QDO_LOG__FILTER"), "{error}");
     let error = load_with("", &[("QDO_WORKER__SLOTS", "x")]).expect_err("not a number");
     assert!(error.starts_with("the environment (QDO_WORKER__SLOTS): `worker.slots`: "), "{error}");
-    let loaded = load_with("", &[("QDO_LISTN", "x"), ("QDO_JOB_ID", "1"), ("QDO_HEADER_A", "1"), ("QDO_CONTROL", "/x")]).expect("good");
+    let loaded = load_with(
+        "",
+        &[("QDO_LISTN", "x"), ("QDO_JOB_ID", "1"), ("QDO_HEADER_A", "1"), ("QDO_CONTROL", "/x")],
+    )
+    .expect("good");
     assert_eq!(loaded.warnings, ["QDO_LISTN is not a setting and is ignored: did you mean QDO_LISTEN?"]);
 }
 

@@ -58,7 +58,8 @@ impl Server {
         let metrics = telemetry::install_metrics();
         let mut handlers = handlers(config, data.join(RUNS_FOLDER)).await?;
         for kind in more.kinds() {
-            handlers.insert(kind.clone(), more.get(kind).ok_or_else(|| Failure::failed("a handler is gone"))?);
+            handlers
+                .insert(kind.clone(), more.get(kind).ok_or_else(|| Failure::failed("a handler is gone"))?);
         }
         let worker =
             Worker::builder(store).settings(config.worker_settings()).handlers(handlers).start().await?;
@@ -150,11 +151,10 @@ async fn handlers(config: &Config, runs: PathBuf) -> Result<Handlers, Failure> {
         let leftovers = folder.end_leftovers()?;
         Ok::<_, io::Error>((folder, leftovers))
     });
-    let (folder, leftovers) = made
-        .await
-        .map_err(io::Error::other)
-        .and_then(|made| made)
-        .map_err(|error| Failure::failed(format!("cannot use the folder of attempts {shown}: {error}")))?;
+    let (folder, leftovers) =
+        made.await.map_err(io::Error::other).and_then(|made| made).map_err(|error| {
+            Failure::failed(format!("cannot use the folder of attempts {shown}: {error}"))
+        })?;
     if leftovers.groups_ended > 0 {
         tracing::info!(groups = leftovers.groups_ended, "ended processes that a killed server left behind");
     }

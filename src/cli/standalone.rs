@@ -58,8 +58,9 @@ pub(super) fn check(loaded: &Loaded) -> Result<(), Failure> {
     let has_token = config.token.is_some() || config.token_file.is_some();
     api::check_listen(config.listen, has_token, config.insecure)
         .map_err(|error| Failure::usage(error.to_string()))?;
-    tracing_subscriber::EnvFilter::try_new(&config.log.filter)
-        .map_err(|error| Failure::usage(format!("`log.filter` is wrong: {error}; write info, or qdo=debug,warn")))?;
+    tracing_subscriber::EnvFilter::try_new(&config.log.filter).map_err(|error| {
+        Failure::usage(format!("`log.filter` is wrong: {error}; write info, or qdo=debug,warn"))
+    })?;
     for (kind, handler) in &config.handlers {
         handler.check(kind).map_err(|error| Failure::usage(error.to_string()))?;
     }

@@ -17,9 +17,9 @@ mod secret;
 mod source;
 mod types;
 
-pub use error::ConfigError;
 pub use crate::runner::HandlerSettings;
 pub use crate::telemetry::LogFormat;
+pub use error::ConfigError;
 pub use load::{Loaded, Sources, default_data_folder, default_file};
 pub use reference::{markdown as reference_markdown, toml as reference_toml};
 pub use secret::Secret;

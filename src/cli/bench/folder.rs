@@ -16,8 +16,9 @@ impl NewFolder {
     pub fn make(parent: Option<&Path>) -> Result<Self, Failure> {
         let parent = parent.map_or_else(std::env::temp_dir, Path::to_owned);
         let path = parent.join(format!("{}-bench", random_token()));
-        fs::create_dir(&path)
-            .map_err(|error| Failure::usage(format!("cannot make a folder in {}: {error}", parent.display())))?;
+        fs::create_dir(&path).map_err(|error| {
+            Failure::usage(format!("cannot make a folder in {}: {error}", parent.display()))
+        })?;
         Ok(Self { path })
     }
 

@@ -48,8 +48,10 @@ impl Bench {
                         sent.elapsed()
                     };
                     let spec = job(PROBE_KIND);
-                    let (enqueued, took) =
-                        tokio::join!(self.client.enqueue(queue, &spec), tokio::time::timeout(START_MAX, started));
+                    let (enqueued, took) = tokio::join!(
+                        self.client.enqueue(queue, &spec),
+                        tokio::time::timeout(START_MAX, started)
+                    );
                     enqueued?;
                     record(&mut latency, took.map_err(|_| late())?);
                 }

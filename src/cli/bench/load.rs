@@ -70,7 +70,8 @@ impl Bench {
         }
         let mut latency = histogram();
         while let Some(ended) = tasks.join_next().await {
-            let part = ended.map_err(|error| Failure::failed(format!("a connection's task broke: {error}")))??;
+            let part =
+                ended.map_err(|error| Failure::failed(format!("a connection's task broke: {error}")))??;
             latency.add(part).map_err(|error| Failure::failed(error.to_string()))?;
         }
         Ok(Taken { jobs: latency.len(), time: began.elapsed(), latency })
@@ -141,7 +142,10 @@ impl Bench {
                 return Ok(());
             }
             if began.elapsed() > DRAIN_MAX {
-                return Err(Failure::failed(format!("{} jobs are still open after {DRAIN_MAX:?}", counts.open())));
+                return Err(Failure::failed(format!(
+                    "{} jobs are still open after {DRAIN_MAX:?}",
+                    counts.open()
+                )));
             }
             tokio::time::sleep(LOOK_PAUSE).await;
         }

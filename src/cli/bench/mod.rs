@@ -84,12 +84,17 @@ impl Bench {
     async fn measure(&self, folder: Option<String>) -> Result<Report, Failure> {
         let mut measures = Vec::new();
         for connections in [1, 64] {
-            let name = format!("enqueue one by one, {connections} connections").replace("1 connections", "1 connection");
-            measures.push(self.counted(&name, async |queue| self.one_by_one(queue, connections).await).await?);
+            let name = format!("enqueue one by one, {connections} connections")
+                .replace("1 connections", "1 connection");
+            measures
+                .push(self.counted(&name, async |queue| self.one_by_one(queue, connections).await).await?);
         }
-        measures.push(self.counted("enqueue in batches of 1000", async |queue| self.batches(queue).await).await?);
+        measures
+            .push(self.counted("enqueue in batches of 1000", async |queue| self.batches(queue).await).await?);
         if self.runs_jobs().await? {
-            measures.push(self.counted("enqueue and run", async |queue| self.enqueue_and_run(queue).await).await?);
+            measures.push(
+                self.counted("enqueue and run", async |queue| self.enqueue_and_run(queue).await).await?,
+            );
             let name = match self.probe {
                 Some(_) => "enqueue to start, idle",
                 None => "enqueue to end, idle",
@@ -97,7 +102,9 @@ impl Bench {
             measures.push(self.counted(name, async |queue| self.idle_latency(queue).await).await?);
         } else {
             let kind = &self.kind;
-            say_warning(&format!("no handler for jobs of the kind {kind} answers: running jobs is not measured"));
+            say_warning(&format!(
+                "no handler for jobs of the kind {kind} answers: running jobs is not measured"
+            ));
         }
         Ok(Report::new(self.client.address().to_owned(), folder, measures))
     }

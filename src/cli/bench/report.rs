@@ -84,8 +84,18 @@ impl Report {
             say("this qdo was built without optimization: scripts/bench builds one with it");
         }
         out.value(self, |out| {
-            let headings =
-                ["WHAT", "JOBS", "SECONDS", "JOBS/S", "P50", "P99", "MAX", "COMMITS", "FSYNCS", "JOBS/COMMIT"];
+            let headings = [
+                "WHAT",
+                "JOBS",
+                "SECONDS",
+                "JOBS/S",
+                "P50",
+                "P99",
+                "MAX",
+                "COMMITS",
+                "FSYNCS",
+                "JOBS/COMMIT",
+            ];
             let ms = |ms: Option<f64>| ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.2} ms"));
             let rows = self.measures.iter().map(|measure| {
                 vec![
@@ -98,7 +108,9 @@ impl Report {
                     Cell::new(ms(measure.max_ms)),
                     Cell::new(measure.commits),
                     Cell::new(measure.fsyncs),
-                    Cell::new(measure.jobs_per_commit.map_or_else(|| "-".to_owned(), |jobs| format!("{jobs:.1}"))),
+                    Cell::new(
+                        measure.jobs_per_commit.map_or_else(|| "-".to_owned(), |jobs| format!("{jobs:.1}")),
+                    ),
                 ]
             });
             out.table(&headings, rows)
