@@ -1,14 +1,27 @@
 //! Running attempts: handlers by kind, and what every attempt gets.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::{Attempt, Outcome};
 
+mod exec;
+mod function;
+mod noop;
 mod output;
+mod registry;
+mod runs;
+mod text;
+
+pub use exec::{ExecHandler, ExecSettings};
+pub use function::{FnHandler, Wish};
+pub use noop::NoopHandler;
 pub use output::{ChunkSink, KeptOutput, Output};
+pub use registry::{HandlerError, HandlerSettings, Handlers};
+pub use runs::{Leftovers, RunsFolder};
 
 /// The code for one kind of job.
 #[async_trait]
@@ -36,4 +49,15 @@ pub struct Report {
     pub outcome: Outcome,
     /// Exit code, or 128 plus the signal's number.
     pub exit_code: Option<i32>,
+}
+
+/// Why an attempt was interrupted, as far as its handler knows.
+const INTERRUPTED: &str = "it was cancelled, or its worker stopped";
+
+/// Waits until an attempt's time is up: for ever if it has no limit.
+async fn time_limit(timeout_ms: u64) {
+    match timeout_ms {
+        0 => std::future::pending().await,
+        ms => tokio::time::sleep(Duration::from_millis(ms)).await,
+    }
 }
