@@ -1,7 +1,6 @@
 //! A worker that runs alone on one store: all partitions are its own.
 
 use std::future::Future;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,8 +29,6 @@ pub struct WorkerSettings {
     pub requests_max: usize,
     /// Bytes of bodies kept ready for the hand-out, over all partitions.
     pub bodies_bytes_max: usize,
-    /// Where attempts get their folders and leftover processes are on record; none: a temporary one.
-    pub runs_folder: Option<PathBuf>,
 }
 
 impl Default for WorkerSettings {
@@ -44,7 +41,6 @@ impl Default for WorkerSettings {
             window_jobs_max: 1_000_000,
             requests_max: 10_000,
             bodies_bytes_max: 64 << 20,
-            runs_folder: None,
         }
     }
 }
@@ -71,7 +67,7 @@ pub enum StartError {
     },
 }
 
-#[expect(unused_variables, clippy::todo, clippy::new_without_default, reason = "being built")]
+#[expect(unused_variables, reason = "being built")]
 impl WorkerBuilder {
     /// A worker on that store.
     pub fn new(store: Arc<dyn Store>) -> Self {
@@ -80,6 +76,11 @@ impl WorkerBuilder {
 
     /// All settings.
     pub fn settings(self, settings: WorkerSettings) -> Self {
+        todo!()
+    }
+
+    /// The handlers of many kinds.
+    pub fn handlers(self, handlers: crate::runner::Handlers) -> Self {
         todo!()
     }
 
@@ -103,7 +104,7 @@ impl WorkerBuilder {
     }
 }
 
-#[expect(unused_variables, clippy::todo, reason = "being built")]
+#[expect(unused_variables, reason = "being built")]
 impl Worker {
     /// A worker on that store.
     pub fn builder(store: Arc<dyn Store>) -> WorkerBuilder {
