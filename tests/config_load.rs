@@ -59,7 +59,7 @@ fn what_the_sample_shows_as_comments_is_valid_too() {
         .collect();
     let config = config(&text.join("\n"));
     assert_eq!(config.worker.slots, Some(8));
-    assert_eq!(config.handlers["checksum"].exec[0], "sh");
+    assert_eq!(config.handlers["checksum"].exec.as_ref().expect("set")[0], "sh");
 }
 
 #[test]
@@ -97,7 +97,10 @@ fn every_kind_of_setting_is_read() {
     assert_eq!(config.queue_defaults.timeout, Span::from_secs(900));
     assert_eq!(config.queue_defaults.backoff.factor, 3.0);
     assert_eq!(config.queue_defaults.max_attempts, 5);
-    assert_eq!(config.handlers["image.resize"].exec, ["sh", "-c", "echo $HOME"]);
+    assert_eq!(
+        config.handlers["image.resize"].exec.as_deref(),
+        Some(&["sh", "-c", "echo $HOME"].map(str::to_owned)[..])
+    );
 }
 
 #[test]
@@ -196,7 +199,7 @@ fn variables_override_the_file() {
     assert_eq!(loaded.config.worker.slots, Some(2));
     assert!(loaded.config.insecure && loaded.config.worker.auto_create);
     assert_eq!(loaded.config.log.filter, "debug");
-    assert_eq!(loaded.config.handlers["thumb"].exec, ["true"]);
+    assert_eq!(loaded.config.handlers["thumb"].exec, Some(vec!["true".to_owned()]));
     assert_eq!(loaded.warnings, Vec::<String>::new());
 }
 
@@ -211,7 +214,11 @@ fn a_wrong_variable_is_refused_or_warned_of() {
     assert!(error.contains("QDO_LOG__FILTER"), "{error}");
     let error = load_with("", &[("QDO_WORKER__SLOTS", "x")]).expect_err("not a number");
     assert!(error.starts_with("the environment (QDO_WORKER__SLOTS): `worker.slots`: "), "{error}");
-    let loaded = load_with("", &[("QDO_LISTN", "x"), ("QDO_JOB", "1"), ("QDO_CONTROL", "/x")]).expect("good");
+    let loaded = load_with(
+        "",
+        &[("QDO_LISTN", "x"), ("QDO_JOB_ID", "1"), ("QDO_HEADER_A", "1"), ("QDO_CONTROL", "/x")],
+    )
+    .expect("good");
     assert_eq!(loaded.warnings, ["QDO_LISTN is not a setting and is ignored: did you mean QDO_LISTEN?"]);
 }
 

@@ -86,6 +86,8 @@ pub(super) enum Command {
     /// Check or show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Measure this machine, or a server: jobs per second, latency, commits and fsyncs
+    Bench(BenchArgs),
     /// Print a script that completes commands in your shell
     #[command(
         after_help = "Example:\n  qdo completions bash > ~/.local/share/bash-completion/completions/qdo"
@@ -411,6 +413,33 @@ pub(super) enum StoreCommand {
         #[arg(long, value_name = "FOLDER")]
         data: Option<PathBuf>,
     },
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  qdo bench
+  qdo bench --quick -o json
+  qdo bench --folder /var/lib/qdo --seconds 10
+  qdo bench --address http://127.0.0.1:7420 --kind noop
+
+Without --address a server is started in this process, on a new folder that is removed afterwards;
+its only handler does nothing. Every step is as durable as in earnest: the numbers depend on the
+disk below the folder. With --address, jobs of the kind must have a handler there, or else running
+them is not measured; what was enqueued is deleted afterwards.")]
+pub(super) struct BenchArgs {
+    /// How long each measurement takes
+    #[arg(long, default_value_t = 5, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub seconds: u64,
+    /// One second each: to see that it works
+    #[arg(long, conflicts_with = "seconds")]
+    pub quick: bool,
+    /// Where the server's new folder is made
+    #[arg(long, value_name = "FOLDER")]
+    pub folder: Option<PathBuf>,
+    /// Kind of the jobs that are run by a server that is there already
+    #[arg(long, default_value = "noop")]
+    pub kind: String,
 }
 
 #[derive(Debug, Subcommand)]

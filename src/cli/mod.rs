@@ -4,6 +4,7 @@
 //! code ([`Exit`]). No command asks anything but for destructive verbs, and those only on a terminal.
 
 mod args;
+mod bench;
 mod completions;
 mod config;
 mod exit;
@@ -11,6 +12,7 @@ mod job;
 mod out;
 mod progress;
 mod queue;
+mod server;
 mod session;
 mod standalone;
 mod store;
@@ -51,6 +53,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Job(command) => session::run(globals, async |client| job::run(command, &client, &out).await),
         Command::Store(command) => store::run(command, globals, &out),
         Command::Config(command) => config::run(&command, globals, &out),
+        Command::Bench(args) => bench::run(&args, globals, &out),
         Command::Completions { shell } => completions::run(shell, &out),
     }
 }

@@ -170,15 +170,19 @@ pub(super) fn say_warning(text: &str) {
     say(&format!("{} {text}", on_stderr("warning:", Ink::Busy)));
 }
 
-/// Asks before something is destroyed. Without a terminal nobody can answer: `--yes` is needed.
-pub(super) fn confirm(question: &str, yes: bool) -> Result<(), Failure> {
-    if yes {
+/// Whether something may be destroyed: because it was said, or because somebody can be asked.
+pub(super) fn can_ask(yes: bool) -> Result<(), Failure> {
+    if yes || (io::stdin().is_terminal() && io::stderr().is_terminal()) {
         return Ok(());
     }
-    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Err(Failure::usage(format!(
-            "{question} this cannot be undone: say --yes to do it without being asked"
-        )));
+    Err(Failure::usage("nobody can be asked here, and this cannot be undone: say --yes to do it"))
+}
+
+/// Asks before something is destroyed.
+pub(super) fn confirm(question: &str, yes: bool) -> Result<(), Failure> {
+    can_ask(yes)?;
+    if yes {
+        return Ok(());
     }
     let mut stderr = io::stderr();
     write!(stderr, "{question} [y/N] ")?;

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::args::{QueueCommand, SettingArgs};
 use super::exit::{Exit, Failure};
 use super::job::state_ink;
-use super::out::{Ink, Out, confirm, say};
+use super::out::{Ink, Out, can_ask, confirm, say};
 use super::progress;
 use crate::client::Client;
 use crate::model::view::{Counts, QueueView};
@@ -83,6 +83,7 @@ async fn delete(
     move_to: Option<String>,
     yes: bool,
 ) -> Result<(), Failure> {
+    can_ask(yes)?;
     let view = client.queue(queue).await?;
     let how = match (move_to, force) {
         (Some(other), _) => DeleteQueue::MoveTo(other),

@@ -1,6 +1,6 @@
 //! What commands that talk to a server have in common.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use tokio::runtime::Builder;
 
@@ -54,7 +54,7 @@ fn local_address(loaded: &Loaded) -> String {
     format!("http://{listen}")
 }
 
-fn read_token(file: &PathBuf) -> Result<Secret, Failure> {
+fn read_token(file: &Path) -> Result<Secret, Failure> {
     let sources =
         Sources { flags: vec![("token_file", file.to_string_lossy().into_owned())], ..Sources::default() };
     sources.load()?.token()?.ok_or_else(|| Failure::usage(format!("{} holds no token", file.display())))

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::handler::HandlerSettings;
-use super::{Config, Secret};
+use super::{Config, HandlerSettings, Secret};
+use crate::model::Span;
 
 /// Stands for any key (of a handler, of a variable) in [`schema`].
 pub(super) const ANY: &str = "*";
@@ -17,8 +17,22 @@ pub(super) fn schema() -> Value {
     config.token_file = Some(PathBuf::new());
     config.data = Some(PathBuf::new());
     config.worker.slots = Some(4);
-    config.handlers = BTreeMap::from([(ANY.to_owned(), HandlerSettings::complete(ANY))]);
+    config.handlers = BTreeMap::from([(ANY.to_owned(), complete_handler())]);
     serde_json::to_value(config).expect("a configuration is plain data with text keys")
+}
+
+fn complete_handler() -> HandlerSettings {
+    HandlerSettings {
+        exec: Some(Vec::new()),
+        folder: Some(PathBuf::new()),
+        env: BTreeMap::from([(ANY.to_owned(), String::new())]),
+        pass_env: Vec::new(),
+        grace: Some(Span::from_secs(10)),
+        result_bytes_max: Some(0),
+        memory_bytes_max: Some(0),
+        cpu_time_max: Some(Span::from_secs(0)),
+        open_files_max: Some(0),
+    }
 }
 
 /// What a key leads to.

@@ -18,7 +18,7 @@ const INCLUDE_DEPTH_MAX: usize = 8;
 const ENV_PREFIX: &str = "QDO_";
 /// `QDO_…` variables that are no settings: the client's, and what a handler finds in its
 /// environment, so that `qdo` can be called inside one.
-const NOT_SETTINGS: [&str; 18] = [
+const NOT_SETTINGS: [&str; 14] = [
     "QDO_ADDRESS",
     "QDO_ATTEMPT",
     "QDO_CONFIG",
@@ -27,17 +27,16 @@ const NOT_SETTINGS: [&str; 18] = [
     "QDO_DEADLINE",
     "QDO_EPOCH",
     "QDO_FAILURES",
-    "QDO_ID",
-    "QDO_JOB",
+    "QDO_JOB_ID",
     "QDO_KEY",
     "QDO_KIND",
     "QDO_MAX_ATTEMPTS",
     "QDO_NAMESPACE",
-    "QDO_OUTPUT",
-    "QDO_PARTITION",
     "QDO_QUEUE",
-    "QDO_TIMEOUT",
 ];
+
+/// So are the job's headers.
+const HEADER_PREFIX: &str = "QDO_HEADER_";
 
 /// Where a configuration comes from.
 #[derive(Clone, Debug, Default)]
@@ -111,7 +110,7 @@ impl Sources {
             let Some(rest) = name.strip_prefix(ENV_PREFIX).filter(|_| !value.is_empty()) else {
                 continue;
             };
-            if NOT_SETTINGS.contains(&name.as_str()) {
+            if NOT_SETTINGS.contains(&name.as_str()) || name.starts_with(HEADER_PREFIX) {
                 continue;
             }
             let path: Vec<String> = rest.split("__").map(str::to_lowercase).collect();

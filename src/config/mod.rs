@@ -10,7 +10,6 @@
 
 mod error;
 mod expand;
-mod handler;
 mod keys;
 mod load;
 mod reference;
@@ -18,9 +17,10 @@ mod secret;
 mod source;
 mod types;
 
+pub use crate::runner::HandlerSettings;
+pub use crate::telemetry::LogFormat;
 pub use error::ConfigError;
-pub use handler::HandlerSettings;
 pub use load::{Loaded, Sources, default_data_folder, default_file};
 pub use reference::{markdown as reference_markdown, toml as reference_toml};
 pub use secret::Secret;
-pub use types::{Config, LogFormat, LogSettings, StoreSettings, Synchronous, WorkerSection};
+pub use types::{Config, LogSettings, StoreSettings, Synchronous, WorkerSection};

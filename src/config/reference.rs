@@ -100,11 +100,16 @@ const HANDLER_ENTRIES: &[Entry] = &[
     ),
     unset("env", "{ LANG = \"C.UTF-8\" }", "Variables that the program gets, besides `QDO_…`."),
     unset("pass_env", "[\"PATH\", \"HOME\"]", "Variables of the server that the program gets."),
-    unset("grace", "\"5s\"", "Time between TERM and KILL when an attempt must end."),
-    unset("memory", "536870912", "Limit of the address space, bytes."),
-    unset("cpu", "\"10m\"", "Limit of CPU time."),
-    unset("files", "256", "Limit of open files."),
-    unset("folder", "\"/srv/app\"", "Folder that the program runs in, instead of a clean one per attempt."),
+    unset("grace", "\"10s\"", "Time between TERM and KILL when an attempt must end; 10s if not set."),
+    unset(
+        "result_bytes_max",
+        "65536",
+        "More than so many bytes on standard output is a failure; 1 MiB, the most, if not set.",
+    ),
+    unset("memory_bytes_max", "536870912", "Limit of each process's address space, bytes."),
+    unset("cpu_time_max", "\"10m\"", "Limit of each process's time on a processor, in whole seconds."),
+    unset("open_files_max", "256", "Limit of each process's open files."),
+    unset("folder", "\"/srv/app\"", "Folder that the program starts in, instead of a clean one per attempt."),
 ];
 
 fn default_of(key: &str) -> Value {

@@ -7,10 +7,11 @@ use std::path::PathBuf;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::model::{QueueSettings, Span};
+use crate::runner::HandlerSettings;
+use crate::telemetry::LogFormat;
 use crate::worker::WorkerSettings;
 
 use super::Secret;
-use super::handler::HandlerSettings;
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -70,16 +71,6 @@ impl Default for LogSettings {
     fn default() -> Self {
         Self { filter: "info".to_owned(), format: LogFormat::Text }
     }
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
 }
 
 /// The worker's bounds and habits; [`WorkerSettings`] has the same names.
@@ -143,7 +134,7 @@ pub enum Synchronous {
 
 impl Config {
     /// What [`crate::worker::WorkerBuilder::settings`] takes.
-    pub fn worker_settings(&self, runs_folder: PathBuf) -> WorkerSettings {
+    pub fn worker_settings(&self) -> WorkerSettings {
         let usize_of = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
         let defaults = WorkerSettings::default();
         WorkerSettings {

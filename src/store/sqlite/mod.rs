@@ -34,6 +34,7 @@ use writer::{Request, Writer};
 
 mod apply;
 mod backup;
+mod dump;
 mod error;
 mod lock;
 mod open;
@@ -42,6 +43,7 @@ mod read;
 mod schema;
 mod writer;
 
+pub use dump::StoredRow;
 pub use open::{SqliteOptions, Synchronous};
 
 /// A store in one SQLite file. Reads need a tokio runtime.

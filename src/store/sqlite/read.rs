@@ -53,7 +53,10 @@ impl Readers {
         })
     }
 
-    fn read_now<T>(&self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+    pub(super) fn read_now<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
         let idle = self.lock().pop();
         let connection = match idle {
             Some(connection) => connection,
