@@ -354,3 +354,20 @@ async fn many_attempts_at_once_leave_nothing_behind() {
     }
     assert_eq!(bench.left_behind(), Vec::<String>::new());
 }
+
+#[tokio::test]
+async fn a_program_gets_three_descriptors_and_plain_signals() {
+    let text =
+        Bench::new().sh("ls /proc/$$/fd; grep -E 'Sig(Blk|Ign|Cgt)' /proc/$$/status; yes | head -n 1").await;
+    assert_eq!(text.log, "", "PIPE is not ignored");
+    let text = text.result();
+    let (files, signals) = text.split_once("Sig").unwrap();
+    assert_eq!(files, "0\n1\n2\n");
+    assert!(signals.contains("Blk:\t0000000000000000\n"), "{signals}");
+}
+
+#[tokio::test]
+async fn a_real_time_signal_is_a_signal() {
+    let ran = Bench::new().sh("kill -40 $$").await;
+    assert_eq!(ran.outcome, failed("signal", "killed by signal 40", Retry::Policy));
+}

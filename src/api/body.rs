@@ -9,15 +9,11 @@ use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::error::{Problem, ProblemKind};
 use super::front::App;
 
-/// How much of a body that is refused is still read, so that the client gets to read the answer.
-const DISCARDED_BYTES_MAX: usize = 64 << 20;
-/// For how long.
-const DISCARD: Duration = Duration::from_secs(5);
 /// When to come back if there is no room for a body.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -70,17 +66,11 @@ impl FromRequest<Arc<App>> for HeldBody {
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        let mut stream = body.into_data_stream();
-        let read = read(&parts.headers, &mut stream, app).await;
-        // A client that waits for `100 Continue` has sent nothing yet and needs no reading to the end.
-        if read.is_err() && !parts.headers.contains_key(header::EXPECT) {
-            let _ = timeout(DISCARD, discard(&mut stream)).await;
-        }
-        read
+        read(&parts.headers, body.into_data_stream(), app).await
     }
 }
 
-async fn read(headers: &HeaderMap, stream: &mut BodyDataStream, app: &App) -> Result<HeldBody, Problem> {
+async fn read(headers: &HeaderMap, mut stream: BodyDataStream, app: &App) -> Result<HeldBody, Problem> {
     let settings = &app.settings;
     let too_large = || {
         let detail = format!("the body has more than {} bytes", settings.body_bytes_max);
@@ -122,17 +112,6 @@ async fn read(headers: &HeaderMap, stream: &mut BodyDataStream, app: &App) -> Re
     Ok(HeldBody { bytes, _share: share })
 }
 
-/// Reads on, so that the connection is not reset under an answer that the client has yet to read.
-async fn discard(stream: &mut BodyDataStream) {
-    let mut bytes = 0;
-    while let Some(Ok(frame)) = stream.next().await {
-        bytes += frame.len();
-        if bytes > DISCARDED_BYTES_MAX {
-            return;
-        }
-    }
-}
-
 /// The essence of a Content-Type, in lower case: `application/json` of `Application/JSON; charset=utf-8`.
 pub(super) fn media_type(headers: &HeaderMap) -> Result<String, Problem> {
     let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(String::new()) };
@@ -150,7 +129,7 @@ pub(super) fn json_only(headers: &HeaderMap, body: &HeldBody) -> Result<(), Prob
     Err(Problem::new(ProblemKind::UnsupportedMediaType, detail))
 }
 
-/// Routes without a body read none: one that comes is refused by its absence in the API.
+/// An answer that is not JSON.
 pub(super) fn text_body(content_type: &'static str, text: impl Into<Body>) -> axum::response::Response {
     use axum::response::IntoResponse as _;
     ([(header::CONTENT_TYPE, content_type)], text.into()).into_response()

@@ -89,14 +89,16 @@ impl Guard {
 
     fn is_ours(&self, host: &Authority, connection: &Connection) -> bool {
         let name = host.host().to_ascii_lowercase();
-        let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
+        let whole = host.as_str().to_ascii_lowercase();
+        let bare = name.trim_start_matches('[').trim_end_matches(']');
+        let address = bare.parse::<IpAddr>().ok();
         let local = connection.local.map(|local| local.ip().to_canonical());
         let known_address = address
             .map(|address| address.to_canonical())
             .is_some_and(|address| address.is_loopback() || local == Some(address));
         known_address
             || name == "localhost"
-            || self.hosts.iter().any(|ours| *ours == name || *ours == host.as_str().to_ascii_lowercase())
+            || self.hosts.iter().any(|ours| [&name, bare, &whole].contains(&ours.as_str()))
     }
 }
 
@@ -151,7 +153,7 @@ mod tests {
 
     #[test]
     fn only_our_own_names_are_answered() {
-        let guard = Guard::new(&["Queue.Example".to_owned(), "other:81".to_owned()], None);
+        let guard = Guard::new(&["Queue.Example", "other:81", "fe80::7"].map(str::to_owned), None);
         let ours = [
             "localhost",
             "LOCALHOST:1",
@@ -161,6 +163,7 @@ mod tests {
             "10.1.2.3:7420",
             "queue.example:80",
             "other:81",
+            "[fe80::7]:7420",
         ];
         for host in ours {
             assert_eq!(answer(&guard, host, None), Ok(()), "{host}");

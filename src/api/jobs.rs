@@ -1,98 +1,31 @@
 //! Routes about jobs.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::HeaderMap;
+use axum::response::Response;
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::body::{HeldBody, json_only, media_type, text_body};
-use super::error::{Problem, ProblemKind};
+use super::body::{HeldBody, json_only, text_body};
+use super::error::Problem;
 use super::extract::{JobPath, QueuePath};
 use super::front::App;
 use super::guard::Connection;
-use super::parse::{
-    InvalidRequest, Query, Value, body_text, members, parse_job, parse_ndjson, parse_query, raw_payload_hint,
-    span_of_text,
-};
+use super::parse::{InvalidRequest, Query, Value, body_text, members, span_of_text};
 use crate::model::check::nearest;
 use crate::model::limits::{PAGE_MAX, WAIT_MS_MAX};
-use crate::model::view::{Enqueued, HistoryEvent, JobPage, JobView};
-use crate::model::{Backoff, JobState, Lane, NewJob};
+use crate::model::view::{HistoryEvent, JobPage, JobView};
+use crate::model::{JobState, Lane};
 use crate::worker::{JobCommand, JobFilter};
 
-/// Bodies above this are parsed apart from the threads that answer.
-const PARSED_IN_PLACE_BYTES_MAX: usize = 64 << 10;
 /// Jobs of a page, if the request does not say.
 const PAGE_DEFAULT: u64 = 100;
-
-/// A job to be enqueued, as JSON. `null` is the same as leaving a field out, except for `payload`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct EnqueueRequest {
-    /// Which handler runs it.
-    pub kind: String,
-    /// The payload: any JSON, kept byte for byte as it is written here.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub payload: Option<serde_json::Value>,
-    /// The payload in base64, if it is not JSON.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub payload_base64: Option<String>,
-    /// What the payload is; `application/json` with `payload`, else `application/octet-stream`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub content_type: Option<String>,
-    /// Jobs of one key go to one partition.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key: Option<String>,
-    /// 9 (first) … 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1, maximum = 9, default = 5)]
-    pub priority: Option<u8>,
-    /// Due so long after it is enqueued: `30s`, or a number of seconds. Not with `run_at`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub delay: Option<String>,
-    /// When it is due; a past time means now. Not with `delay`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(format = DateTime)]
-    pub run_at: Option<String>,
-    /// Not to be started after. A past time is refused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(format = DateTime)]
-    pub deadline: Option<String>,
-    /// Longest run of one attempt: `5m`, or a number of seconds. Default: the queue's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<String>,
-    /// Failed attempts until the job has failed. Default: the queue's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1)]
-    pub max_attempts: Option<u32>,
-    /// Delays between attempts. Default: the queue's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub backoff: Option<Backoff>,
-    /// Idempotency token: a repetition within ten minutes answers the first one's id.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub token: Option<String>,
-    /// Tags.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tags: Vec<String>,
-    /// Handed to the handler.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub headers: BTreeMap<String, String>,
-}
-
-/// Answer to an NDJSON enqueue: one entry per job, in the order of the lines.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct EnqueuedMany {
-    /// The jobs.
-    pub jobs: Vec<Enqueued>,
-}
 
 /// Another lane for a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -102,104 +35,9 @@ pub struct PriorityRequest {
     pub priority: u8,
 }
 
-fn now_ms() -> u64 {
-    u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0)
-}
-
-/// Enqueue one job or many.
-///
-/// A JSON object is one job. `application/x-ndjson` (or `application/jsonl`) is many, one object a
-/// line: all or none are enqueued. Any other content type is a raw payload, with the options in
-/// the query (`?kind=…&priority=9&tags=a&tags=b&backoff.base=5s&headers.NAME=value`). The answer
-/// comes when the jobs are durable.
-#[utoipa::path(
-    post, path = "/v1/{namespace}/queues/{queue}/jobs", tag = "jobs",
-    params(("namespace" = String, Path), ("queue" = String, Path),
-        ("kind" = Option<String>, Query, description = "For a raw payload: which handler runs it. All fields of the JSON form but the payload can be given alike.")),
-    request_body(content(
-        (EnqueueRequest = "application/json"),
-        (String = "application/x-ndjson"),
-        (Vec<u8> = "application/octet-stream"),
-    )),
-    responses(
-        (status = 201, description = "Enqueued and durable; `EnqueuedMany` for NDJSON", content(
-            (Enqueued = "application/json"), (EnqueuedMany = "application/json; form=ndjson"))),
-        (status = "4XX", description = "Nothing was enqueued", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Come back later", body = Problem, content_type = "application/problem+json"),
-    )
-)]
-pub(super) async fn enqueue(
-    State(app): State<Arc<App>>,
-    path: QueuePath,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-    body: HeldBody,
-) -> Result<Response, Problem> {
-    let media_type = media_type(&headers)?;
-    let form = match media_type.as_str() {
-        "application/json" => Form::Json,
-        "application/x-ndjson" | "application/jsonl" => Form::Ndjson,
-        _ => Form::Raw { content_type: content_type(&headers, &media_type), query: query.clone() },
-    };
-    let many = matches!(form, Form::Ndjson);
-    if !matches!(form, Form::Raw { .. }) {
-        Query::of(query.as_deref(), &[])?;
-    }
-    let jobs = parse(form, &body).await?;
-    let enqueued = app.requests.enqueue(&path.namespace, &path.queue, jobs).await?;
-    if many {
-        return Ok((StatusCode::CREATED, Json(EnqueuedMany { jobs: enqueued })).into_response());
-    }
-    let first = enqueued
-        .into_iter()
-        .next()
-        .ok_or_else(|| Problem::new(ProblemKind::Internal, "a bug in qdo: no answer for the job"))?;
-    let location = HeaderValue::try_from(format!("/v1/{}/jobs/{}", path.namespace, first.id));
-    let mut response = (StatusCode::CREATED, Json(first)).into_response();
-    if let Ok(location) = location {
-        response.headers_mut().insert(header::LOCATION, location);
-    }
-    Ok(response)
-}
-
-/// How jobs are written in a body.
-enum Form {
-    Json,
-    Ndjson,
-    Raw { content_type: String, query: Option<String> },
-}
-
-fn content_type(headers: &HeaderMap, media_type: &str) -> String {
-    let whole = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    match whole {
-        Some(whole) if !media_type.is_empty() => whole.trim().to_owned(),
-        _ => "application/octet-stream".to_owned(),
-    }
-}
-
-async fn parse(form: Form, body: &HeldBody) -> Result<Vec<NewJob>, Problem> {
-    let bytes = body.bytes.clone();
-    let work = move || match form {
-        Form::Json => parse_job(&bytes, now_ms()).map(|job| vec![job]),
-        Form::Ndjson => parse_ndjson(&bytes, now_ms()),
-        Form::Raw { content_type, query } => {
-            parse_query(query.as_deref().unwrap_or_default(), &content_type, bytes, now_ms())
-                .map(|job| vec![job])
-                .map_err(|wrong| raw_payload_hint(wrong, &content_type))
-        }
-    };
-    if body.bytes.len() <= PARSED_IN_PLACE_BYTES_MAX {
-        return Ok(work()?);
-    }
-    match tokio::task::spawn_blocking(work).await {
-        Ok(parsed) => Ok(parsed?),
-        Err(_) => Err(Problem::new(ProblemKind::Internal, "a bug in qdo: its log says more")),
-    }
-}
-
 /// List the jobs of a queue.
 #[utoipa::path(
-    get, path = "/v1/{namespace}/queues/{queue}/jobs", tag = "jobs",
+    get, path = "/v1/{namespace}/queues/{queue}/jobs", tag = "jobs", operation_id = "list_jobs",
     params(("namespace" = String, Path), ("queue" = String, Path),
         ("state" = Option<JobState>, Query, description = "Only in that state"),
         ("kind" = Option<String>, Query, description = "Only of that kind"),
@@ -240,7 +78,7 @@ fn state_named(text: &str) -> Result<JobState, Problem> {
 
 /// All about one job; with `wait`, once it is final.
 #[utoipa::path(
-    get, path = "/v1/{namespace}/jobs/{id}", tag = "jobs",
+    get, path = "/v1/{namespace}/jobs/{id}", tag = "jobs", operation_id = "show_job",
     params(("namespace" = String, Path), ("id" = String, Path),
         ("wait" = Option<String>, Query, description = "Answer when the job is final, or as it is after so long: `30s`, at most `5m`")),
     responses(
@@ -272,7 +110,7 @@ pub(super) async fn show(
 
 /// Captured output of an attempt.
 #[utoipa::path(
-    get, path = "/v1/{namespace}/jobs/{id}/output", tag = "jobs",
+    get, path = "/v1/{namespace}/jobs/{id}/output", tag = "jobs", operation_id = "job_output",
     params(("namespace" = String, Path), ("id" = String, Path),
         ("attempt" = Option<u32>, Query, description = "Of that attempt; default the latest"),
         ("follow" = Option<bool>, Query, description = "Go on until the attempt ends")),
@@ -298,7 +136,7 @@ pub(super) async fn output(
 
 /// What happened to a job, oldest first.
 #[utoipa::path(
-    get, path = "/v1/{namespace}/jobs/{id}/history", tag = "jobs",
+    get, path = "/v1/{namespace}/jobs/{id}/history", tag = "jobs", operation_id = "job_history",
     params(("namespace" = String, Path), ("id" = String, Path)),
     responses(
         (status = 200, description = "Its events", body = Vec<HistoryEvent>),
@@ -326,7 +164,7 @@ async fn command(
 
 /// End a job, in any state that is not final; a running attempt is ended too.
 #[utoipa::path(
-    post, path = "/v1/{namespace}/jobs/{id}/cancel", tag = "jobs",
+    post, path = "/v1/{namespace}/jobs/{id}/cancel", tag = "jobs", operation_id = "cancel_job",
     params(("namespace" = String, Path), ("id" = String, Path)),
     responses(
         (status = 200, description = "The job", body = JobView),
@@ -343,7 +181,7 @@ pub(super) async fn cancel(
 
 /// Run a failed or cancelled job again, under its id.
 #[utoipa::path(
-    post, path = "/v1/{namespace}/jobs/{id}/retry", tag = "jobs",
+    post, path = "/v1/{namespace}/jobs/{id}/retry", tag = "jobs", operation_id = "retry_job",
     params(("namespace" = String, Path), ("id" = String, Path)),
     responses(
         (status = 200, description = "The job", body = JobView),
@@ -360,7 +198,7 @@ pub(super) async fn retry(
 
 /// Make a scheduled job due now.
 #[utoipa::path(
-    post, path = "/v1/{namespace}/jobs/{id}/run-now", tag = "jobs",
+    post, path = "/v1/{namespace}/jobs/{id}/run-now", tag = "jobs", operation_id = "run_job_now",
     params(("namespace" = String, Path), ("id" = String, Path)),
     responses(
         (status = 200, description = "The job", body = JobView),
@@ -377,7 +215,7 @@ pub(super) async fn run_now(
 
 /// Put a job into another lane.
 #[utoipa::path(
-    post, path = "/v1/{namespace}/jobs/{id}/priority", tag = "jobs",
+    post, path = "/v1/{namespace}/jobs/{id}/priority", tag = "jobs", operation_id = "set_job_priority",
     params(("namespace" = String, Path), ("id" = String, Path)),
     request_body = PriorityRequest,
     responses(
@@ -409,7 +247,7 @@ pub(super) async fn priority(
 
 /// Cancel a job if it is open, and forget it.
 #[utoipa::path(
-    delete, path = "/v1/{namespace}/jobs/{id}", tag = "jobs",
+    delete, path = "/v1/{namespace}/jobs/{id}", tag = "jobs", operation_id = "delete_job",
     params(("namespace" = String, Path), ("id" = String, Path)),
     responses(
         (status = 200, description = "The job as it was last", body = JobView),

@@ -12,12 +12,14 @@
 
 mod admin;
 mod body;
+mod enqueue;
 mod error;
 mod extract;
 #[doc(hidden)]
 pub mod fake;
 mod front;
 mod guard;
+mod io;
 mod jobs;
 mod openapi;
 pub mod parse;
@@ -26,9 +28,10 @@ mod serve;
 mod settings;
 
 pub use admin::{BackupRequest, Counters};
+pub use enqueue::{EnqueueRequest, EnqueuedMany};
 pub use error::{PROBLEM_JSON, Problem, ProblemKind};
 pub use front::router;
-pub use jobs::{EnqueueRequest, EnqueuedMany, PriorityRequest};
+pub use jobs::PriorityRequest;
 pub use openapi::openapi;
 pub use queues::QueueRequest;
 pub use serve::serve;

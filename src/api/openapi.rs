@@ -10,12 +10,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::front::App;
-use super::{admin, jobs, queues};
+use super::{admin, enqueue, jobs, queues};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
     info(title = "qdo", description = "Enqueue jobs, look at them, steer their queues."),
-    components(schemas(jobs::EnqueuedMany, super::error::Problem)),
+    components(schemas(super::error::Problem)),
     modifiers(&Token),
     security((), ("token" = [])),
     tags(
@@ -44,7 +44,7 @@ pub(super) fn documented() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(queues::pause))
         .routes(routes!(queues::resume))
         .routes(routes!(queues::retry_failed))
-        .routes(routes!(jobs::enqueue, jobs::list))
+        .routes(routes!(enqueue::enqueue, jobs::list))
         .routes(routes!(jobs::show, jobs::delete))
         .routes(routes!(jobs::output))
         .routes(routes!(jobs::history))

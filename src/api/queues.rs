@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value as Tree};
 use utoipa::ToSchema;
 
@@ -16,22 +16,67 @@ use super::front::App;
 use super::parse::{InvalidRequest, Query, Value, body_text, members};
 use crate::model::limits::QUEUES_PAGE_MAX;
 use crate::model::view::{Affected, QueuePage, QueueView};
-use crate::model::{PartitionId, QueueSettings, check};
+use crate::model::{Backoff, PartitionId, QueueSettings, Span, check};
 use crate::worker::DeleteQueue;
 
 /// Queues of a page, if the request does not say.
 const PAGE_DEFAULT: u64 = 100;
 
-/// Settings of a queue, all of which may be left out, and its partitions, which count at creation.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+/// Settings of a queue, and its partitions. What is left out is as the server is configured.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct QueueRequest {
-    /// Settings.
-    #[serde(flatten)]
-    pub settings: QueueSettings,
+    /// Failed attempts until a job has failed.
+    #[schema(minimum = 1)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_attempts: Option<u32>,
+    /// Delays between attempts; what is left out in it is as configured.
+    #[schema(value_type = Option<Backoff>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backoff: Option<Backoff>,
+    /// Interrupted attempts (their runner died) until a job has failed; counted apart.
+    #[schema(minimum = 1)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_interruptions: Option<u32>,
+    /// Longest run of one attempt; 0s is unlimited.
+    #[schema(value_type = Option<String>, example = "15m")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
+    /// How long finished jobs can be looked at, at least.
+    #[schema(value_type = Option<String>, example = "3d")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Span>,
+    /// How many finished jobs of a partition are kept at least; 0 is no such bound.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention_count: Option<u64>,
+    /// How long failed jobs are kept; 0s is until they are retried or cleared.
+    #[schema(value_type = Option<String>, example = "30d")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed_retention: Option<Span>,
+    /// Jobs that may wait; an enqueue beyond it is refused; 0 is no such bound.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backlog_max: Option<u64>,
     /// Partitions of its group, at its creation; a different number later is a conflict.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 4096)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub partitions: Option<u16>,
+}
+
+impl QueueRequest {
+    /// All of those settings.
+    pub fn of(settings: QueueSettings, partitions: Option<u16>) -> Self {
+        Self {
+            max_attempts: Some(settings.max_attempts),
+            backoff: Some(settings.backoff),
+            max_interruptions: Some(settings.max_interruptions),
+            timeout: Some(settings.timeout),
+            retention: Some(settings.retention),
+            retention_count: Some(settings.retention_count),
+            failed_retention: Some(settings.failed_retention),
+            backlog_max: Some(settings.backlog_max),
+            partitions,
+        }
+    }
 }
 
 /// The settings and partitions of a body. What is left out is as in `defaults`.
@@ -41,16 +86,13 @@ fn parse_queue(bytes: &[u8], defaults: &QueueSettings) -> Result<(QueueSettings,
     let mut partitions = None;
     let body = if bytes.trim_ascii().is_empty() { "{}" } else { body_text(bytes)? };
     for (name, raw) in members(body)? {
-        let value = Value::Json(raw);
-        if value.is_null() {
-            continue;
-        }
-        if name == "partitions" {
-            let most = u64::from(PartitionId::INDEX_MAX) + 1;
-            let number = value.whole(1, most).map_err(|message| InvalidRequest::field(&name, message))?;
-            partitions = u16::try_from(number).ok();
-        } else {
+        if name != "partitions" {
             overlay(&mut tree, "", &name, raw.get())?;
+        } else if raw.get() != "null" {
+            let most = u64::from(PartitionId::INDEX_MAX) + 1;
+            let number =
+                Value::Json(raw).whole(1, most).map_err(|message| InvalidRequest::field(&name, message))?;
+            partitions = u16::try_from(number).ok();
         }
     }
     let settings: QueueSettings = serde_path_to_error::deserialize(Tree::Object(tree)).map_err(|error| {
@@ -70,6 +112,7 @@ fn overlay(tree: &mut Map<String, Tree>, prefix: &str, name: &str, json: &str) -
         return Err(InvalidRequest::unknown_field(&path, &known));
     };
     match slot {
+        _ if json == "null" => {}
         Tree::Object(inner) if json.starts_with('{') => {
             for (member, raw) in members(json)? {
                 overlay(inner, &format!("{path}."), &member, raw.get())?;
@@ -87,7 +130,7 @@ fn overlay(tree: &mut Map<String, Tree>, prefix: &str, name: &str, json: &str) -
 ///
 /// The body is the whole of the settings: what is left out is set to its default.
 #[utoipa::path(
-    put, path = "/v1/{namespace}/queues/{queue}", tag = "queues",
+    put, path = "/v1/{namespace}/queues/{queue}", tag = "queues", operation_id = "put_queue",
     params(("namespace" = String, Path), ("queue" = String, Path)),
     request_body = QueueRequest,
     responses(
@@ -111,7 +154,7 @@ pub(super) async fn put(
 
 /// One queue: settings, counts per state, age of the oldest waiting job, rates of the last minute.
 #[utoipa::path(
-    get, path = "/v1/{namespace}/queues/{queue}", tag = "queues",
+    get, path = "/v1/{namespace}/queues/{queue}", tag = "queues", operation_id = "show_queue",
     params(("namespace" = String, Path), ("queue" = String, Path)),
     responses(
         (status = 200, description = "The queue", body = QueueView),
@@ -129,7 +172,7 @@ pub(super) async fn show(
 
 /// Delete a queue. One with jobs only with `force` or `move_to`.
 #[utoipa::path(
-    delete, path = "/v1/{namespace}/queues/{queue}", tag = "queues",
+    delete, path = "/v1/{namespace}/queues/{queue}", tag = "queues", operation_id = "delete_queue",
     params(("namespace" = String, Path), ("queue" = String, Path),
         ("force" = Option<bool>, Query, description = "With all its jobs"),
         ("move_to" = Option<String>, Query, description = "Open and failed jobs go to that queue")),
@@ -162,7 +205,7 @@ pub(super) async fn delete(
 
 /// List the queues of a namespace, by name.
 #[utoipa::path(
-    get, path = "/v1/{namespace}/queues", tag = "queues",
+    get, path = "/v1/{namespace}/queues", tag = "queues", operation_id = "list_queues",
     params(("namespace" = String, Path),
         ("after" = Option<String>, Query, description = "Only names after that; the `cursor` of the page before"),
         ("limit" = Option<u32>, Query, description = "Queues of a page, 1 … 1000; default 100")),
@@ -187,7 +230,7 @@ pub(super) async fn list(
 
 /// Start no more attempts of a queue's jobs.
 #[utoipa::path(
-    post, path = "/v1/{namespace}/queues/{queue}/pause", tag = "queues",
+    post, path = "/v1/{namespace}/queues/{queue}/pause", tag = "queues", operation_id = "pause_queue",
     params(("namespace" = String, Path), ("queue" = String, Path),
         ("interrupt" = Option<bool>, Query, description = "Running attempts are ended, and wait again")),
     responses(
@@ -206,7 +249,7 @@ pub(super) async fn pause(
 
 /// Let attempts start again.
 #[utoipa::path(
-    post, path = "/v1/{namespace}/queues/{queue}/resume", tag = "queues",
+    post, path = "/v1/{namespace}/queues/{queue}/resume", tag = "queues", operation_id = "resume_queue",
     params(("namespace" = String, Path), ("queue" = String, Path)),
     responses(
         (status = 200, description = "The queue as it is now", body = QueueView),
@@ -224,7 +267,7 @@ pub(super) async fn resume(
 
 /// Run all failed jobs of a queue again.
 #[utoipa::path(
-    post, path = "/v1/{namespace}/queues/{queue}/retry-failed", tag = "queues",
+    post, path = "/v1/{namespace}/queues/{queue}/retry-failed", tag = "queues", operation_id = "retry_failed_jobs",
     params(("namespace" = String, Path), ("queue" = String, Path)),
     responses(
         (status = 200, description = "How many", body = Affected),

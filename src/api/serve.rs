@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::guard::Connection;
+use super::io::Patient;
 
 /// Connections at once; more wait in the system's backlog.
 const CONNECTIONS_MAX: usize = 4_096;
@@ -91,7 +92,7 @@ async fn answer(stream: TcpStream, router: Router, shutdown: CancellationToken) 
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(BUFFER_BYTES_MAX)
         .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Patient::new(stream)), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -10,11 +10,12 @@ use bytes::Bytes;
 
 use crate::model::limits::RESULT_INLINE_BYTES_MAX;
 use crate::model::row::{BlobRef, MarkerKind};
-use crate::model::{JobId, JobState, Outcome, Retry};
+use crate::model::{JobId, Outcome, Retry};
 
+use super::lines::{Ahead, Choice};
 use super::queues::Happening;
 use super::retry::{delay_ms, interruption_delay_ms};
-use super::segment::{JobRef, Phase};
+use super::segment::JobRef;
 use super::state::{INTERRUPTED_CLASS, marker};
 use super::{AttemptEnd, Effect, Engine, HandOut, Located, Reply, Revocation, RunnerId, Ticket};
 
@@ -22,11 +23,13 @@ use super::{AttemptEnd, Effect, Engine, HandOut, Located, Reply, Revocation, Run
 #[derive(Debug)]
 pub(crate) struct Runner {
     name: String,
-    kinds: BTreeSet<u32>,
+    pub(super) kinds: BTreeSet<u32>,
     /// Attempts that it has room for.
     pub room: u32,
     /// A job whose earlier attempt was interrupted runs there.
-    suspect: Option<JobRef>,
+    pub(super) suspect: Option<JobRef>,
+    /// What it could get that is not in memory; none if that has to be looked for.
+    pub(super) ahead: Option<Ahead>,
 }
 
 /// A running attempt.
@@ -39,8 +42,10 @@ pub(crate) struct Running {
 impl Engine {
     pub(super) fn runner_up(&mut self, runner: RunnerId, name: String, kinds: Vec<String>) {
         let kinds = kinds.iter().map(|kind| self.kinds.index(kind)).collect();
-        self.runners.insert(runner, Runner { name, kinds, room: 0, suspect: None });
-        self.forget_skips();
+        // Said again, it may run other kinds; what it has is kept.
+        let (room, suspect) =
+            self.runners.get(&runner).map_or((0, None), |known| (known.room, known.suspect));
+        self.runners.insert(runner, Runner { name, kinds, room, suspect, ahead: None });
     }
 
     pub(super) fn pull(&mut self, runner: RunnerId, attempts: u32) {
@@ -109,43 +114,48 @@ impl Engine {
             && runner.suspect == Some(job)
         {
             runner.suspect = None;
+            runner.ahead = None;
         }
         Some(running)
     }
 
     /// Hands waiting jobs to runners with room, in turn.
     pub(super) fn dispatch(&mut self) {
-        let with_room: Vec<RunnerId> =
-            self.runners.iter().filter(|(_, runner)| runner.room > 0).map(|(id, _)| *id).collect();
-        let mut busy = !with_room.is_empty();
-        while busy {
-            busy = false;
-            for &id in &with_room {
-                busy |= self.dispatch_to(id);
-            }
+        if self.lines.len() == 0 && self.unloaded == 0 {
+            self.starved = false;
+            return;
         }
-        let kinds =
-            |kind| self.runners.values().any(|runner| runner.room == 0 && runner.kinds.contains(&kind));
-        let starved = !self.runners.is_empty() && self.lines.has_kind(kinds);
-        if starved && !self.starved {
+        let with_room = self.runners.iter().filter(|(_, runner)| runner.room > 0);
+        let mut with_room: Vec<RunnerId> = with_room.map(|(id, _)| *id).collect();
+        while !with_room.is_empty() {
+            with_room.retain(|&id| self.dispatch_to(id));
+        }
+        if self.starved || self.lines.len() == 0 {
+            self.starved &= self.lines.len() > 0;
+            return;
+        }
+        let lines = &self.lines;
+        if self.runners.values().any(|runner| runner.room == 0 && lines.has_any(&runner.kinds)) {
             self.effects.push(Effect::Starved);
+            self.starved = true;
         }
-        self.starved = starved;
     }
 
     fn dispatch_to(&mut self, id: RunnerId) -> bool {
+        let ahead = self.look_ahead(id);
         let Some(runner) = self.runners.get(&id).filter(|runner| runner.room > 0) else { return false };
-        let segments = &self.segments;
-        let valid = |item: &super::lines::Item| {
-            segments
-                .entry(item.job)
-                .is_some_and(|entry| entry.stamp == item.stamp && entry.phase == Phase::Is(JobState::Waiting))
-        };
-        let chosen = self.lines.pop(|kind| runner.kinds.contains(&kind), runner.suspect.is_none(), valid);
-        chosen.is_some_and(|job| {
-            self.start(job, id);
-            true
-        })
+        match self.lines.choose(&runner.kinds, runner.suspect.is_none(), ahead.as_ref()) {
+            Choice::Job(job) => {
+                self.segments.entry_mut(job).into_iter().for_each(|entry| entry.lined = false);
+                self.start(job, id);
+                true
+            }
+            Choice::Behind(segment) => {
+                self.load(segment);
+                false
+            }
+            Choice::Nothing => false,
+        }
     }
 
     fn start(&mut self, job: JobRef, id: RunnerId) {
@@ -155,6 +165,7 @@ impl Engine {
         let suspect = entry.interruptions > 0;
         if suspect {
             runner.suspect = Some(job);
+            runner.ahead = None;
         }
         let name = runner.name.clone();
         self.ensure_room();
@@ -269,18 +280,9 @@ impl Engine {
     /// Asks the runner to give a running attempt back.
     pub(super) fn ask_back(&mut self, job: JobRef, id: JobId, attempt: u32) {
         if let Some(Running { runner: Some(runner) }) = self.running.get(&job).copied() {
-            self.effects.push(Effect::Revoke { runner, job: id, attempt, why: Revocation::Interrupted });
-        }
-    }
-
-    /// A running job has been written again: it goes on under its new place.
-    pub(super) fn moved_while_running(&mut self, from: JobRef, to: JobRef) {
-        let Some(running) = self.running.remove(&from) else { return };
-        self.running.insert(to, running);
-        if let Some(runner) = running.runner.and_then(|runner| self.runners.get_mut(&runner))
-            && runner.suspect == Some(from)
-        {
-            runner.suspect = Some(to);
+            // Its start may not be released yet.
+            let why = Revocation::Interrupted;
+            self.when_released(Effect::Revoke { runner, job: id, attempt, why });
         }
     }
 

@@ -99,7 +99,8 @@ impl Engine {
         let Some(segment) = self.segments.get(job.segment) else { return };
         let request = self.rewrite_request(job);
         let name = segment.name;
-        self.effects.push(Effect::ReadForRewrite {
+        // What is not released can't be read yet.
+        self.when_released(Effect::ReadForRewrite {
             segment: job.segment,
             name,
             jobs: request.into_iter().collect(),

@@ -14,7 +14,7 @@ use super::{Engine, Reply, Ticket};
 
 impl Engine {
     pub(super) fn set_queue(&mut self, number: QueueNumber, settings: QueueSettings, paused: bool) {
-        let index = self.queues.index(number);
+        let index = self.queue_index(number);
         let queue = self.queues.get_mut(index);
         queue.settings = settings;
         queue.paused = paused;
@@ -23,9 +23,19 @@ impl Engine {
             self.lines.pause(index);
         } else {
             self.lines.resume(index);
-            self.forget_skips();
         }
+        self.look_ahead_anew();
         self.retain();
+    }
+
+    /// The index of a queue. One whose settings are not known yet is paused.
+    pub(super) fn queue_index(&mut self, number: QueueNumber) -> u32 {
+        if let Some(index) = self.queues.find(number) {
+            return index;
+        }
+        let index = self.queues.index(number);
+        self.lines.pause(index);
+        index
     }
 
     pub(super) fn enqueue(&mut self, ticket: Ticket, queue: QueueNumber, jobs: Vec<NewJob>) {
@@ -61,18 +71,13 @@ impl Engine {
             Due::At(at_ms) if at_ms <= self.now_ms => 0,
             Due::At(at_ms) => at_ms,
         };
-        let head = Head {
-            queue,
-            kind: &job.kind,
-            lane: job.lane,
-            run_at_ms,
-            deadline_ms: job.deadline_ms.unwrap_or(0),
-        };
+        let deadline_ms = job.deadline_ms.unwrap_or(0);
+        let head = Head { queue, kind: &job.kind, lane: job.lane, deadline_ms };
         let at = self.journal.current();
         let number = self.segments.last_number().expect("a growing segment is always there");
-        let reference =
-            self.insert(number, at.commit, &head, self.now_ms).expect("the growing segment is loaded");
-        let row = self.job_row(&head, &job, hash);
+        let reference = self.insert(number, at.commit, &head).expect("the growing segment is loaded");
+        self.begin(reference, run_at_ms, self.now_ms);
+        let row = self.job_row(&head, &job, run_at_ms, hash);
         let place = self.journal.add_job(row);
         let id = JobId::new(self.partition, at.epoch_number, at.commit, place as u16);
         if let Some(hash) = hash {
@@ -85,7 +90,7 @@ impl Engine {
         (id, state)
     }
 
-    fn job_row(&mut self, head: &Head<'_>, job: &NewJob, hash: Option<TokenHash>) -> JobRow {
+    fn job_row(&mut self, head: &Head<'_>, job: &NewJob, run_at_ms: u64, hash: Option<TokenHash>) -> JobRow {
         let beside = job.payload.len() > PAYLOAD_INLINE_BYTES_MAX;
         JobRow {
             queue: head.queue,
@@ -99,7 +104,7 @@ impl Engine {
             },
             key: job.key.clone().unwrap_or_default(),
             priority: if head.lane == Lane::DEFAULT { 0 } else { head.lane.number().into() },
-            run_at_ms: head.run_at_ms,
+            run_at_ms,
             enqueued_ms: self.now_ms,
             deadline_ms: head.deadline_ms,
             timeout_ms: job.timeout_ms.unwrap_or(0),

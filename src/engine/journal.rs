@@ -9,10 +9,11 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use prost::Message;
 
-use crate::model::limits::{COMMIT_BYTES_MAX, COMMIT_JOBS_MAX, SEGMENT_BYTES_MAX, SEGMENT_JOBS_MAX};
+use crate::model::limits::{COMMIT_BYTES_MAX, COMMIT_JOBS_MAX};
 use crate::model::row::{BlobRef, CommitRef, CommitRow, JobRow, MarkerRow, Origin, SegmentName, TokensRow};
 use crate::model::{Epoch, limits};
 
+use super::EngineSettings;
 use super::event::{Commit, Effect, Entry, Scope};
 use super::intern::Interner;
 use super::tokens::{BUCKET_MS, TokenHash};
@@ -21,8 +22,6 @@ use super::tokens::{BUCKET_MS, TokenHash};
 const MARKER_BYTES: usize = 40;
 /// Rough size of a job's row without payload and texts, bytes.
 const JOB_BYTES: usize = 48;
-/// A commit is closed when it has grown to this, so that one more job still fits.
-const COMMIT_BYTES_FULL: usize = COMMIT_BYTES_MAX / 2;
 /// Markers of one commit.
 const COMMIT_MARKERS_MAX: usize = 16_384;
 
@@ -38,6 +37,28 @@ struct Pending {
     bytes: usize,
 }
 
+/// When commits and segments are full.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    segment_jobs: u32,
+    segment_bytes: u64,
+    /// Four full commits make a segment, or eight by bytes.
+    commit_jobs: usize,
+    commit_bytes: usize,
+}
+
+impl Bounds {
+    fn new(settings: &EngineSettings) -> Self {
+        let (segment_jobs, segment_bytes) = (settings.segment_jobs_max, settings.segment_bytes_max);
+        Self {
+            segment_jobs,
+            segment_bytes,
+            commit_jobs: COMMIT_JOBS_MAX.min(segment_jobs as usize / 4).max(1),
+            commit_bytes: COMMIT_BYTES_MAX.min(usize::try_from(segment_bytes / 8).unwrap_or(usize::MAX)),
+        }
+    }
+}
+
 /// The writing end of one epoch's journal.
 #[derive(Debug)]
 pub(crate) struct Journal {
@@ -49,6 +70,7 @@ pub(crate) struct Journal {
     segment: u32,
     segment_jobs: u32,
     segment_bytes: u64,
+    bounds: Bounds,
     pending: Pending,
     /// Row 0 is due even if it is empty.
     opened: bool,
@@ -60,7 +82,7 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    pub fn new(epoch: Epoch, origin: Origin) -> Self {
+    pub fn new(epoch: Epoch, origin: Origin, settings: &EngineSettings) -> Self {
         Self {
             epoch,
             origin: Some(origin),
@@ -68,6 +90,7 @@ impl Journal {
             segment: 0,
             segment_jobs: 0,
             segment_bytes: 0,
+            bounds: Bounds::new(settings),
             pending: Pending::default(),
             opened: false,
             closed: VecDeque::new(),
@@ -181,9 +204,10 @@ impl Journal {
 
     /// The commit being built has to be closed before anything is added.
     pub fn is_full(&self) -> bool {
-        self.pending.jobs.len() >= COMMIT_JOBS_MAX
+        self.pending.jobs.len() >= self.bounds.commit_jobs
             || self.pending.markers.len() >= COMMIT_MARKERS_MAX
-            || self.pending.bytes >= COMMIT_BYTES_FULL
+            // Half full: one more job still fits.
+            || self.pending.bytes >= self.bounds.commit_bytes / 2
     }
 
     /// True if a commit is ready to be taken.
@@ -231,8 +255,8 @@ impl Journal {
     /// The growing segment has reached its bounds: what comes now goes to the next.
     pub fn segment_is_full(&self) -> bool {
         // One more full commit still has to fit.
-        self.segment_jobs + COMMIT_JOBS_MAX as u32 > SEGMENT_JOBS_MAX
-            || self.segment_bytes + COMMIT_BYTES_MAX as u64 > SEGMENT_BYTES_MAX
+        self.segment_jobs + self.bounds.commit_jobs as u32 > self.bounds.segment_jobs
+            || self.segment_bytes + self.bounds.commit_bytes as u64 > self.bounds.segment_bytes
     }
 
     /// Begins the next segment. Only between commits.

@@ -143,7 +143,7 @@ impl Engine {
         let Phase::Is(state) = entry.phase else { return "deleted".into() };
         let kind = self.kinds.text(entry.kind);
         match state {
-            JobState::Waiting if self.queues.get(entry.queue).paused => "its queue is paused".into(),
+            JobState::Waiting if self.lines.is_paused(entry.queue) => "its queue is paused".into(),
             JobState::Waiting if !self.is_run(entry.kind) => {
                 format!("no runner for kind {kind:?} is connected")
             }
@@ -185,23 +185,15 @@ impl Engine {
     /// Since when the oldest waiting job of a queue in memory has been waiting, Unix ms.
     pub fn oldest_waiting_ms(&self, queue: QueueNumber) -> Option<u64> {
         let index = self.queues.find(queue)?;
-        let valid = |item: &super::lines::Item| {
-            self.segments
-                .entry(item.job)
-                .is_some_and(|entry| entry.stamp == item.stamp && entry.phase == Phase::Is(JobState::Waiting))
-        };
-        let fronts = self.lines.fronts(index, valid);
-        fronts.into_iter().filter_map(|job| self.segments.entry(job)).map(|entry| entry.time_ms).min()
+        self.lines.oldest_ms(index)
     }
 
     /// Segments with jobs of a queue in a state (none: any), oldest first: their positions.
-    pub fn segments_with(&mut self, queue: QueueNumber, state: Option<JobState>) -> Vec<SegmentName> {
+    pub fn segments_with(&self, queue: QueueNumber, state: Option<JobState>) -> Vec<SegmentName> {
         let Some(index) = self.queues.find(queue) else { return Vec::new() };
         let mut names = Vec::new();
-        for number in self.segments.numbers() {
-            let Some(segment) = self.segments.get_mut(number) else { continue };
-            segment.refresh_tallies();
-            let tally = segment.tallies.iter().find(|(other, _)| *other == index).map(|(_, tally)| tally);
+        for (_, segment) in self.segments.iter() {
+            let tally = segment.tallies.get(&index);
             let has = tally.is_some_and(|tally| match state {
                 // What is due counts as scheduled in a segment that is not loaded.
                 Some(JobState::Waiting) => tally.of(JobState::Waiting) + tally.of(JobState::Scheduled) > 0,

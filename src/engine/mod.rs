@@ -17,8 +17,9 @@
 
 #![deny(clippy::disallowed_methods)]
 
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use crate::model::limits::{SEGMENT_BYTES_MAX, SEGMENT_JOBS_MAX};
 use crate::model::row::{ChainLink, CommitRef, SegmentName};
 use crate::model::{Epoch, JobId, PartitionId};
 
@@ -68,11 +69,21 @@ pub struct EngineSettings {
     pub progress_commits: u64,
     /// … or so many bytes of journal: what a successor reads is bounded by it.
     pub progress_bytes: u64,
+    /// Jobs of one segment.
+    pub segment_jobs_max: u32,
+    /// Bytes of one segment's rows.
+    pub segment_bytes_max: u64,
 }
 
 impl Default for EngineSettings {
     fn default() -> Self {
-        Self { window_jobs_max: 1_000_000, progress_commits: 1_024, progress_bytes: 8 << 20 }
+        Self {
+            window_jobs_max: 1_000_000,
+            progress_commits: 1_024,
+            progress_bytes: 8 << 20,
+            segment_jobs_max: SEGMENT_JOBS_MAX,
+            segment_bytes_max: SEGMENT_BYTES_MAX,
+        }
     }
 }
 
@@ -92,11 +103,16 @@ pub struct Engine {
     loaded_jobs: usize,
     /// Segments that are not loaded.
     unloaded: usize,
-    since_refill: u32,
+    /// Segments being read.
+    loading: u32,
+    /// When something is due in segments that are neither loaded nor being read.
+    unloaded_due: BTreeSet<(u64, u32)>,
+    /// Whether something can leave memory is to be looked at anew.
+    room_due: bool,
     /// Segments that leave memory once their summaries are durable.
     leaving: Vec<u32>,
     lines: Lines,
-    timers: BinaryHeap<std::cmp::Reverse<Timer>>,
+    timers: BTreeSet<Timer>,
     runners: BTreeMap<RunnerId, Runner>,
     running: HashMap<JobRef, Running>,
     /// Loaded jobs that were first written elsewhere.
@@ -106,13 +122,16 @@ pub struct Engine {
     /// Requests that wait for a segment.
     parked: BTreeMap<u32, Vec<Event>>,
     /// Retries that wait for a body.
-    retries: HashMap<JobRef, Vec<Ticket>>,
+    retries: BTreeMap<JobRef, Vec<Ticket>>,
     /// The segment whose jobs are being written again.
     compacting: Option<u32>,
     /// Condemned, not yet known to be dropped.
     condemned: Vec<SegmentName>,
     next_retention_ms: u64,
+    retention_due: bool,
     since_progress: (u64, u64),
+    /// Progress of this epoch up to that commit is durable, with its summaries.
+    progress_durable: Option<u64>,
     progress_wanted: bool,
     starved: bool,
     effects: Vec<Effect>,
@@ -147,10 +166,13 @@ impl Engine {
             Event::SegmentLoaded { segment, summary } if self.opening.is_some() => {
                 self.opening_loaded(segment, *summary)?;
             }
-            event => self.handle_open(event),
+            event => self.handle_open(event)?,
         }
         if self.opening.is_none() {
             self.become_due();
+            if std::mem::take(&mut self.retention_due) {
+                self.retain();
+            }
             self.dispatch();
             self.refill();
         }
@@ -158,7 +180,7 @@ impl Engine {
         Ok(())
     }
 
-    fn handle_open(&mut self, event: Event) {
+    fn handle_open(&mut self, event: Event) -> Result<(), TakeoverError> {
         match event {
             Event::Queue { number, settings, paused } => self.set_queue(number, settings, paused),
             Event::Enqueue { ticket, queue, jobs } => self.enqueue(ticket, queue, jobs),
@@ -170,15 +192,19 @@ impl Engine {
             Event::Finish { ticket, job, attempt, end } => self.finish(ticket, job, attempt, end),
             Event::Command { ticket, job, place, command } => self.command(ticket, job, place, command),
             Event::Rewrite { segment, jobs } => self.rewritten(segment, jobs),
-            Event::SegmentLoaded { segment, summary } => self.segment_loaded(segment, *summary),
+            Event::SegmentLoaded { segment, summary } => return self.segment_loaded(segment, &summary),
             Event::Released { up_to } => {
                 let released = self.journal.released(up_to);
                 self.effects.extend(released);
             }
             Event::ProgressDurable { as_of } => self.unload_what_may(as_of),
             Event::Dropped { name } => self.condemned.retain(|other| *other != name),
-            Event::Tick => self.retain(),
+            Event::Tick => {
+                let due = self.next_retention_ms != 0 && self.next_retention_ms <= self.now_ms;
+                self.retention_due |= due;
+            }
         }
+        Ok(())
     }
 
     /// True once the journal has been replayed: commits can be taken, requests are answered.
@@ -188,7 +214,7 @@ impl Engine {
 
     /// When [`Event::Tick`] is due, Unix ms; none if nothing is awaited.
     pub fn next_wake_ms(&self) -> Option<u64> {
-        let timer = self.timers.peek().map(|std::cmp::Reverse(timer)| timer.at_ms);
+        let timer = self.timers.first().map(|timer| timer.at_ms);
         let retention = (self.next_retention_ms != 0).then_some(self.next_retention_ms);
         timer.into_iter().chain(retention).chain(self.earliest_unloaded_due()).min()
     }
@@ -241,6 +267,15 @@ impl Engine {
         }
     }
 
+    /// An effect that rests on what is known now.
+    fn when_released(&mut self, effect: Effect) {
+        if self.is_settled() {
+            self.effects.push(effect);
+        } else {
+            self.journal.after_release(effect);
+        }
+    }
+
     /// Closes the commit being built; what comes next goes to another.
     fn close_commit(&mut self) {
         let closed = self.journal.close(self.now_ms);
@@ -265,7 +300,9 @@ impl Engine {
         self.journal.next_segment();
         let CommitRef { commit, .. } = self.journal.current();
         self.segments.push(segment::Segment::new(self.journal.segment_name(), commit));
-        self.retain();
+        // Not now: progress as of the commit that was closed must not know of it.
+        self.retention_due = true;
+        self.room_due = true;
     }
 
     /// Makes room in the commit being built.

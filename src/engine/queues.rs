@@ -121,6 +121,14 @@ impl Queues {
         self.list.iter()
     }
 
+    /// Some jobs of a queue turn out to be in other states than was thought.
+    pub fn recounted(&mut self, queue: u32, less: [u64; JobState::COUNT], more: [u64; JobState::COUNT]) {
+        let by_state = &mut self.list[queue as usize].by_state;
+        for (count, (less, more)) in by_state.iter_mut().zip(less.into_iter().zip(more)) {
+            *count = (*count + more).saturating_sub(less);
+        }
+    }
+
     /// Moves one job from phase to phase in its queue's counts; a forgotten job is not counted.
     pub fn moved(&mut self, queue: u32, from: Option<Phase>, to: Option<Phase>) {
         let by_state = &mut self.list[queue as usize].by_state;

@@ -5,14 +5,16 @@
 //! pins is nine times what it would cost, its live jobs are written again at the head
 //! (a log cleaner's rule: at most a tenth of what is written is written for cleaning).
 
-use crate::model::JobState;
 use crate::model::row::SegmentName;
+use crate::model::{JobState, QueueSettings};
 
-use super::segment::{Phase, Segment};
+use super::segment::{Entry, JobRef, Phase, Segment, earliest};
 use super::{Effect, Engine};
 
 /// Compaction pays once it frees so many times what it writes.
 const GAIN_MIN: u64 = 9;
+/// Segments condemned at a time.
+const CONDEMN_BATCH: usize = 1_024;
 /// Jobs written again at a time.
 const COMPACT_BATCH: usize = 64;
 /// Segments ahead that are looked at to see what an old one pins.
@@ -38,25 +40,36 @@ impl Engine {
         }
         self.next_retention_ms = 0;
         self.tokens.forget_old(self.now_ms);
-        while let Some(oldest) = self.segments.numbers().next() {
+        for _ in 0..CONDEMN_BATCH {
+            let Some(oldest) = self.segments.numbers().next() else { return };
             let worth = self.worth(oldest);
-            let jobs = worth.live + worth.dead;
             let growing = self.segments.last_number() == Some(oldest);
-            if worth.live == 0 && !(growing && jobs == 0) {
-                if growing && !self.seal_idle(oldest) {
-                    return;
-                }
-                self.condemn_oldest();
-                continue;
+            let empty = worth.live + worth.dead == 0;
+            if worth.live > 0 || growing && empty {
+                self.next_retention_ms = worth.next_ms;
+                self.consider_compaction(oldest, worth);
+                return;
             }
-            self.next_retention_ms = worth.next_ms;
-            self.consider_compaction(oldest, worth);
-            return;
+            // Whoever waits for an answer about a job in it gets that first, and retention goes on.
+            if self.is_awaited(oldest) || growing && !self.seal_idle() {
+                self.retention_due = growing;
+                return;
+            }
+            self.condemn_oldest();
         }
+        // The rest goes with another commit.
+        self.retention_due = true;
+    }
+
+    /// Somebody has asked for a job in it, and waits for an answer.
+    pub(super) fn is_awaited(&self, number: u32) -> bool {
+        let first = JobRef { segment: number, index: 0 };
+        let last = JobRef { segment: number, index: u32::MAX };
+        self.parked.contains_key(&number) || self.retries.range(first..=last).next().is_some()
     }
 
     /// The growing segment is sealed so that it can go; false while a commit is being built.
-    fn seal_idle(&mut self, _oldest: u32) -> bool {
+    fn seal_idle(&mut self) -> bool {
         if !self.journal.is_empty() {
             return false;
         }
@@ -87,42 +100,45 @@ impl Engine {
     pub(super) fn forget_oldest(&mut self) -> Option<SegmentName> {
         let number = self.segments.numbers().next()?;
         let segment = self.segments.pop_oldest()?;
-        if let Some(loaded) = &segment.loaded {
-            self.loaded_jobs -= loaded.entries.len();
-            self.lines.forget_segment(number);
-        } else {
-            self.unloaded -= 1;
+        match &segment.loaded {
+            Some(loaded) => {
+                self.loaded_jobs -= loaded.entries.len();
+                self.let_go(number, loaded);
+            }
+            None => {
+                self.unloaded -= 1;
+                self.loading -= u32::from(segment.loading);
+            }
         }
-        self.places.retain(|_, job| job.segment != number);
         self.condemned.push(segment.name);
         Some(segment.name)
     }
 
     /// Finished jobs of a segment by queue and state.
-    pub(super) fn finished_in(&mut self, number: u32) -> Vec<(u32, [u64; JobState::COUNT])> {
-        let Some(segment) = self.segments.get_mut(number) else { return Vec::new() };
-        segment.refresh_tallies();
-        segment.tallies.iter().map(|(queue, tally)| (*queue, tally.by_state)).collect()
+    pub(super) fn finished_in(&self, number: u32) -> Vec<(u32, [u64; JobState::COUNT])> {
+        let tallies = self.segments.get(number).map(|segment| segment.tallies.iter());
+        tallies.into_iter().flatten().map(|(queue, tally)| (*queue, tally.by_state)).collect()
     }
 
-    fn worth(&mut self, number: u32) -> Worth {
-        let Some(segment) = self.segments.get_mut(number) else { return Worth::default() };
-        segment.refresh_tallies();
-        let segment = &*segment;
+    fn worth(&self, number: u32) -> Worth {
+        let Some(segment) = self.segments.get(number) else { return Worth::default() };
         let mut worth = Worth::default();
         let mut counted = 0;
         for (queue, tally) in &segment.tallies {
             let state = self.queues.get(*queue);
             let settings = &state.settings;
+            if !state.known {
+                // How long they are to be kept is not known yet.
+                worth.live += tally.open() + tally.finished();
+                counted += tally.open() + tally.finished();
+                continue;
+            }
             let failed = tally.of(JobState::Failed);
             let done = tally.finished() - failed;
             counted += tally.open() + failed + done;
             worth.kept += tally.open();
             worth.live += tally.open();
-            let failed_until = match settings.failed_retention.ms {
-                0 => u64::MAX,
-                ms => segment.last_end_ms.saturating_add(ms),
-            };
+            let failed_until = failed_until(settings, segment);
             if failed > 0 && failed_until > self.now_ms {
                 worth.live += failed;
                 worth.kept += failed;
@@ -153,13 +169,13 @@ impl Engine {
             return;
         }
         let mut freed = worth.dead;
-        let ahead: Vec<u32> = self.segments.numbers().skip(1).take(LOOK_AHEAD).collect();
-        for number in ahead {
+        for number in self.segments.numbers().skip(1).take(LOOK_AHEAD) {
             if freed >= GAIN_MIN * worth.kept {
                 break;
             }
             let next = self.worth(number);
             if next.live > 0 || self.segments.last_number() == Some(number) {
+                self.next_retention_ms = earliest(self.next_retention_ms, next.next_ms);
                 break;
             }
             freed += next.dead;
@@ -171,10 +187,36 @@ impl Engine {
             self.load(oldest);
             return;
         }
-        self.compact(
-            oldest,
-            |phase| matches!(phase, Phase::Is(state) if !state.is_final() || *state == JobState::Failed),
-            COMPACT_BATCH,
-        );
+        self.compact(oldest);
+    }
+
+    /// Asks for the bodies of a segment's jobs that have to be kept. Running ones come later: an
+    /// attempt's output stays where its start said.
+    fn compact(&mut self, number: u32) {
+        let Some(segment) = self.segments.get(number) else { return };
+        let Some(loaded) = &segment.loaded else { return };
+        let keep = |entry: &Entry| match entry.phase {
+            Phase::Is(JobState::Failed) => {
+                failed_until(&self.queues.get(entry.queue).settings, segment) > self.now_ms
+            }
+            _ => entry.is_pending(),
+        };
+        let kept = loaded.entries.iter().enumerate().filter(|(_, entry)| keep(entry)).take(COMPACT_BATCH);
+        let references = kept.map(|(index, _)| JobRef { segment: number, index: index as u32 });
+        let jobs: Vec<_> = references.filter_map(|job| self.rewrite_request(job)).collect();
+        if jobs.is_empty() {
+            return;
+        }
+        let name = segment.name;
+        self.compacting = Some(number);
+        self.when_released(Effect::ReadForRewrite { segment: number, name, jobs });
+    }
+}
+
+/// Until when failed jobs of a segment are kept, Unix ms.
+fn failed_until(settings: &QueueSettings, segment: &Segment) -> u64 {
+    match settings.failed_retention.ms {
+        0 => u64::MAX,
+        ms => segment.last_end_ms.saturating_add(ms),
     }
 }

@@ -10,9 +10,9 @@ use crate::model::row::{AgainRow, BlobRef, JobRow, MarkerRow, Place, StateRow};
 use crate::model::{JobId, JobState};
 
 use super::event::{Entry as IndexEntry, Scope};
-use super::segment::{JobRef, Phase, lane_of};
+use super::segment::{JobRef, Phase};
 use super::state::Head;
-use super::{Effect, Engine, Reply, RewrittenJob};
+use super::{Engine, Reply, RewrittenJob};
 
 /// Bucket of a job's entry in the index of places.
 pub fn place_bucket(id: JobId) -> u64 {
@@ -23,26 +23,25 @@ impl Engine {
     pub(super) fn rewritten(&mut self, segment: u32, jobs: Vec<RewrittenJob>) {
         for job in jobs {
             let old = JobRef { segment, index: job.index };
-            let Some((id, entry)) = self.id_and_entry(old) else { continue };
-            let Phase::Is(state) = entry.phase else { continue };
             let tickets = self.retries.remove(&old);
-            if job.last.unwrap_or_default() != entry.last {
-                // Something happened to it since it was read.
-                if let Some(tickets) = tickets {
-                    tickets.into_iter().for_each(|ticket| self.reply(ticket, Reply::WrongState(state)));
-                }
-                continue;
-            }
-            let retried = tickets.is_some();
-            self.write_again(old, id, job, retried);
-            for ticket in tickets.unwrap_or_default() {
-                self.reply(ticket, Reply::Done(JobState::Waiting));
-            }
+            let reply = self.rewritten_one(old, job, tickets.is_some());
+            tickets.into_iter().flatten().for_each(|ticket| self.reply(ticket, reply.clone()));
         }
         if self.compacting == Some(segment) {
             self.compacting = None;
-            self.retain();
         }
+        self.retention_due = true;
+    }
+
+    fn rewritten_one(&mut self, old: JobRef, job: RewrittenJob, retried: bool) -> Reply {
+        let Some((id, entry)) = self.id_and_entry(old) else { return Reply::WhereIsIt };
+        let Phase::Is(state) = entry.phase else { return Reply::WhereIsIt };
+        if job.last.unwrap_or_default() != entry.last {
+            // Something happened to it since it was read.
+            return Reply::WrongState(state);
+        }
+        self.write_again(old, id, job, retried);
+        Reply::Done(JobState::Waiting)
     }
 
     fn write_again(&mut self, old: JobRef, id: JobId, job: RewrittenJob, retried: bool) {
@@ -65,9 +64,8 @@ impl Engine {
         let number = self.segments.last_number().expect("a growing segment is always there");
         let at = self.journal.current();
         let queue = self.queues.get(entry.queue).number;
-        let head =
-            Head { queue, kind: &job.kind, lane: entry.lane, run_at_ms: 0, deadline_ms: entry.deadline_ms };
-        let new = self.insert(number, at.commit, &head, self.now_ms).expect("the growing segment is loaded");
+        let head = Head { queue, kind: &job.kind, lane: entry.lane, deadline_ms: entry.deadline_ms };
+        let new = self.insert(number, at.commit, &head).expect("the growing segment is loaded");
         let row = self.row_again(id, from, state, job);
         let place = self.journal.add_job(row);
         let place = Place { epoch_number: at.epoch_number, commit: at.commit, place };
@@ -93,18 +91,11 @@ impl Engine {
             loaded.foreign.insert(new.index, id);
         }
         self.places.insert(id, new);
-        if let Some(entry) = self.segments.entry_mut(new) {
-            entry.attempt = state.attempt;
-            entry.failures = state.failures as u16;
-            entry.interruptions = state.interruptions as u16;
-            entry.lane = lane_of(state.priority);
-        }
-        let mut phase = JobState::from_number(state.state).map_or(Phase::Forgotten, Phase::Is);
-        if phase == Phase::Is(JobState::Scheduled) && state.time_ms <= self.now_ms {
-            phase = Phase::Is(JobState::Waiting);
-        }
-        self.enter(new, phase, state.time_ms);
-        self.moved_while_running(old, new);
+        let phase = JobState::from_number(state.state).map_or(Phase::Forgotten, Phase::Is);
+        self.change(new, true, |entry| {
+            entry.set_state(state);
+            entry.phase = phase;
+        });
         self.forget_moved(old, place);
     }
 
@@ -128,24 +119,6 @@ impl Engine {
             strings: job.strings,
         });
         row
-    }
-
-    /// Asks for the bodies of a segment's jobs that have to be kept.
-    pub(super) fn compact(&mut self, segment: u32, keep: impl Fn(&Phase) -> bool, most: usize) {
-        let Some(loaded) = self.segments.get(segment).and_then(|segment| segment.loaded.as_ref()) else {
-            return;
-        };
-        let indexes = loaded
-            .entries
-            .iter()
-            .enumerate()
-            .filter(|(_, entry)| keep(&entry.phase))
-            .map(|(index, _)| index as u32);
-        let references: Vec<JobRef> = indexes.take(most).map(|index| JobRef { segment, index }).collect();
-        let jobs: Vec<_> = references.iter().filter_map(|&job| self.rewrite_request(job)).collect();
-        let Some(name) = self.segments.get(segment).map(|segment| segment.name) else { return };
-        self.compacting = Some(segment);
-        self.effects.push(Effect::ReadForRewrite { segment, name, jobs });
     }
 }
 

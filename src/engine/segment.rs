@@ -19,6 +19,7 @@ use crate::model::row::{
 use crate::model::{JobId, JobState, Lane, PartitionId, QueueNumber};
 
 use super::intern::Interner;
+use super::lines::Turn;
 
 /// A job of a loaded segment: the engine's number of the segment, and the index in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,14 +66,20 @@ pub(crate) struct Entry {
     pub attempt: u32,
     pub failures: u16,
     pub interruptions: u16,
-    /// Rises when the job leaves a line or a timer, so that what it left there is known as stale.
-    pub stamp: u16,
     pub lane: Lane,
     pub phase: Phase,
+    /// It has a place in a line.
+    pub lined: bool,
+    /// Its state is younger than the segment's summary.
     pub changed: bool,
 }
 
 impl Entry {
+    /// Not started, not ended: what a deadline counts for.
+    pub fn is_pending(&self) -> bool {
+        matches!(self.phase, Phase::Is(JobState::Waiting | JobState::Scheduled | JobState::Blocked))
+    }
+
     pub fn state_row(&self, moved_to: Option<Place>) -> StateRow {
         StateRow {
             state: self.phase.number(),
@@ -161,6 +168,17 @@ impl Tally {
         }
     }
 
+    /// Adds a job (or takes one away).
+    fn count(&mut self, entry: &Entry, change: i64) {
+        let Phase::Is(state) = entry.phase else { return };
+        let count = &mut self.by_state[state as usize];
+        *count = count.saturating_add_signed(change);
+        if state == JobState::Waiting {
+            let count = &mut self.waiting_by_lane[entry.lane.index()];
+            *count = count.saturating_add_signed(change as i32);
+        }
+    }
+
     pub fn from_row(row: &TallyRow) -> Self {
         let mut tally = Self::default();
         tally.by_state.iter_mut().zip(&row.by_state).for_each(|(to, from)| *to = *from);
@@ -186,17 +204,29 @@ pub(crate) struct Segment {
     /// States younger than the summary of a segment that is not loaded.
     pub younger: Vec<YoungerState>,
     pub loaded: Option<Loaded>,
-    /// By queue index, as of when it was unloaded or summarised last; live totals are computed.
-    pub tallies: Vec<(u32, Tally)>,
-    pub tallies_fresh: bool,
-    pub earliest_due_ms: u64,
+    /// By queue index, always up to date.
+    pub tallies: BTreeMap<u32, Tally>,
+    /// Which of its jobs wait, if it is not loaded; none if this owner has never had it in memory.
+    pub groups: Option<Vec<Group>>,
+    /// As of when it was last asked for.
+    earliest_due_ms: u64,
+    earliest_due_fresh: bool,
     pub last_end_ms: u64,
     pub sealed: bool,
     pub condemned: bool,
     /// Being read.
     pub loading: bool,
-    /// None of its waiting jobs could be started when it was last loaded.
-    pub skipped: bool,
+}
+
+/// Waiting jobs of a segment that are alike to whoever chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Group {
+    pub queue: u32,
+    pub kind: u32,
+    pub lane: Lane,
+    pub suspect: bool,
+    /// The one that has waited longest.
+    pub first: Turn,
 }
 
 impl Segment {
@@ -212,14 +242,14 @@ impl Segment {
             changed: Vec::new(),
             younger: Vec::new(),
             loaded: Some(Loaded::default()),
-            tallies: Vec::new(),
-            tallies_fresh: true,
+            tallies: BTreeMap::new(),
+            groups: None,
             earliest_due_ms: 0,
+            earliest_due_fresh: true,
             last_end_ms: 0,
             sealed: false,
             condemned: false,
             loading: false,
-            skipped: false,
         }
     }
 
@@ -229,9 +259,13 @@ impl Segment {
             && commit - self.first_commit < self.commits
     }
 
+    /// Nothing has changed since its summary was written.
+    pub fn is_summarised(&self) -> bool {
+        self.summary.is_some() && !self.grown && self.changed.is_empty()
+    }
+
     /// Marks an entry as younger than the summary.
     pub fn touch(&mut self, index: u32) {
-        self.tallies_fresh = false;
         if let Some(entry) = self.loaded.as_mut().and_then(|loaded| loaded.entries.get_mut(index as usize))
             && !entry.changed
         {
@@ -240,46 +274,74 @@ impl Segment {
         }
     }
 
-    /// Brings totals up to date with the entries. Nothing to do for what is not loaded.
-    pub fn refresh_tallies(&mut self) {
-        let Some(loaded) = self.loaded.as_ref().filter(|_| !self.tallies_fresh) else { return };
-        let mut tallies: BTreeMap<u32, Tally> = BTreeMap::new();
-        let mut recent: Option<(u32, Tally)> = None;
-        self.earliest_due_ms = 0;
-        for entry in &loaded.entries {
-            let Phase::Is(state) = entry.phase else { continue };
-            // Runs of one queue are the rule: keep its tally at hand.
-            if recent.as_ref().is_none_or(|(queue, _)| *queue != entry.queue) {
-                if let Some((queue, tally)) = recent.take() {
-                    tallies.insert(queue, tally);
-                }
-                recent = Some((entry.queue, tallies.remove(&entry.queue).unwrap_or_default()));
-            }
-            let Some((_, tally)) = recent.as_mut() else { continue };
-            tally.by_state[state as usize] += 1;
-            match state {
-                JobState::Waiting => tally.waiting_by_lane[entry.lane.index()] += 1,
-                JobState::Scheduled => self.earliest_due_ms = earliest(self.earliest_due_ms, entry.time_ms),
-                _ => {}
-            }
-            if !state.is_final() && entry.deadline_ms != 0 {
-                self.earliest_due_ms = earliest(self.earliest_due_ms, entry.deadline_ms);
-            }
+    /// Totals follow a change of one job.
+    pub fn count(&mut self, before: &Entry, after: &Entry) {
+        let tally = self.tallies.entry(after.queue).or_default();
+        tally.count(before, -1);
+        tally.count(after, 1);
+        if let Phase::Is(state) = after.phase
+            && state.is_final()
+        {
+            self.last_end_ms = self.last_end_ms.max(after.time_ms);
         }
-        tallies.extend(recent);
-        self.tallies = tallies.into_iter().collect();
-        self.tallies_fresh = true;
+        self.earliest_due_fresh = false;
+    }
+
+    /// Counts a segment that was just read. Returns the totals that it had.
+    pub fn recount(&mut self) -> BTreeMap<u32, Tally> {
+        let mut tallies: BTreeMap<u32, Tally> = BTreeMap::new();
+        for entry in self.loaded.iter().flat_map(|loaded| &loaded.entries) {
+            tallies.entry(entry.queue).or_default().count(entry, 1);
+        }
+        self.earliest_due_fresh = false;
+        std::mem::replace(&mut self.tallies, tallies)
+    }
+
+    /// When something in it becomes due, Unix ms; 0 is never.
+    pub fn earliest_due_ms(&mut self) -> u64 {
+        if let Some(loaded) = self.loaded.as_ref().filter(|_| !self.earliest_due_fresh) {
+            let due = |entry: &Entry| match entry.phase {
+                Phase::Is(JobState::Scheduled) => earliest(entry.time_ms, entry.deadline_ms),
+                _ if entry.is_pending() => entry.deadline_ms,
+                _ => 0,
+            };
+            self.earliest_due_ms = loaded.entries.iter().map(due).fold(0, earliest);
+            self.earliest_due_fresh = true;
+        }
+        self.earliest_due_ms
+    }
+
+    pub fn set_earliest_due_ms(&mut self, due_ms: u64) {
+        self.earliest_due_ms = due_ms;
     }
 
     /// Jobs that are not final.
-    pub fn open(&mut self) -> u64 {
-        self.refresh_tallies();
-        self.tallies.iter().map(|(_, tally)| tally.open()).sum()
+    pub fn open(&self) -> u64 {
+        self.tallies.values().map(Tally::open).sum()
     }
 
-    /// Waiting jobs by lane in what was last counted.
-    pub fn waiting_in(&self, lane: usize) -> u64 {
-        self.tallies.iter().map(|(_, tally)| u64::from(tally.waiting_by_lane[lane])).sum()
+    pub fn of(&self, state: JobState) -> u64 {
+        self.tallies.values().map(|tally| tally.of(state)).sum()
+    }
+
+    /// Which of its jobs wait. `number` is the engine's of the segment.
+    pub fn waiting_groups(&self, number: u32) -> Vec<Group> {
+        let waiting = |(index, entry): (usize, &Entry)| {
+            let job = JobRef { segment: number, index: index as u32 };
+            (entry.phase == Phase::Is(JobState::Waiting)).then_some(Group {
+                queue: entry.queue,
+                kind: entry.kind,
+                lane: entry.lane,
+                suspect: entry.interruptions > 0,
+                first: Turn { since_ms: entry.time_ms, job },
+            })
+        };
+        let entries = self.loaded.iter().flat_map(|loaded| loaded.entries.iter().enumerate());
+        let mut groups: Vec<Group> = entries.filter_map(waiting).collect();
+        groups.sort_unstable();
+        groups.dedup_by_key(|group| (group.queue, group.kind, group.lane, group.suspect));
+        groups.shrink_to_fit();
+        groups
     }
 
     /// All that is needed to load it again. Only of a loaded segment.
@@ -333,7 +395,7 @@ impl Segment {
 
     /// The segment's row in progress.
     pub fn row(&mut self, queue_number: impl Fn(u32) -> QueueNumber) -> SegmentRow {
-        self.refresh_tallies();
+        let earliest_due_ms = self.earliest_due_ms();
         SegmentRow {
             name: Some(self.name),
             first_commit: self.first_commit,
@@ -343,7 +405,7 @@ impl Segment {
             summary: self.summary,
             younger: self.younger_states(),
             tallies: self.tallies.iter().map(|(queue, tally)| tally.row(queue_number(*queue))).collect(),
-            earliest_due_ms: self.earliest_due_ms,
+            earliest_due_ms,
             last_end_ms: self.last_end_ms,
             sealed: self.sealed,
             condemned: self.condemned,

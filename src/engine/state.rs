@@ -7,8 +7,6 @@
 //!     └───────────────┴──────── cancelled, expired ───────────────────────▲               again
 //! ```
 
-use std::cmp::Reverse;
-
 use crate::model::row::{CommitRef, MarkerKind, MarkerRow, Place};
 use crate::model::{JobId, JobState, Lane, QueueNumber};
 
@@ -20,8 +18,7 @@ use super::segment::{Entry, JobRef, Phase, Segment, Segments, lane_of};
 pub(crate) struct Timer {
     pub at_ms: u64,
     pub job: JobRef,
-    /// As in a line: stale if the entry's stamp has moved on. Deadlines are never stale.
-    pub stamp: u16,
+    /// Its deadline; else the end of its delay.
     pub deadline: bool,
 }
 
@@ -31,7 +28,6 @@ pub(crate) struct Head<'a> {
     pub queue: QueueNumber,
     pub kind: &'a str,
     pub lane: Lane,
-    pub run_at_ms: u64,
     pub deadline_ms: u64,
 }
 
@@ -58,25 +54,18 @@ impl Segment {
 }
 
 impl Engine {
-    /// Adds a job to a loaded segment, at the end of the commit's jobs.
-    pub(super) fn insert(
-        &mut self,
-        number: u32,
-        commit: u64,
-        head: &Head<'_>,
-        now_ms: u64,
-    ) -> Option<JobRef> {
-        let queue = self.queues.index(head.queue);
+    /// Adds a job to a loaded segment, at the end of the commit's jobs. It has no state yet.
+    pub(super) fn insert(&mut self, number: u32, commit: u64, head: &Head<'_>) -> Option<JobRef> {
+        let queue = self.queue_index(head.queue);
         let kind = self.kinds.index(head.kind);
         let segment = self.segments.get_mut(number)?;
         segment.begin_commit(commit);
         segment.grown = true;
-        segment.tallies_fresh = false;
         segment.jobs += 1;
         let entries = &mut segment.loaded.as_mut()?.entries;
         let job = JobRef { segment: number, index: entries.len() as u32 };
         entries.push(Entry {
-            time_ms: now_ms,
+            time_ms: 0,
             deadline_ms: head.deadline_ms,
             last: CommitRef::default(),
             queue,
@@ -84,98 +73,98 @@ impl Engine {
             attempt: 0,
             failures: 0,
             interruptions: 0,
-            stamp: 0,
             lane: head.lane,
             phase: Phase::Forgotten,
+            lined: false,
             changed: false,
         });
         self.loaded_jobs += 1;
-        if head.deadline_ms != 0 {
-            self.timers.push(Reverse(Timer { at_ms: head.deadline_ms, job, stamp: 0, deadline: true }));
-        }
-        let later = head.run_at_ms > now_ms;
-        let state = if later { JobState::Scheduled } else { JobState::Waiting };
-        self.enter(job, Phase::Is(state), if later { head.run_at_ms } else { now_ms });
         Some(job)
     }
 
-    /// Moves a loaded job to a phase: counts, lines and timers follow.
-    pub(super) fn enter(&mut self, job: JobRef, phase: Phase, time_ms: u64) {
-        let Some(segment) = self.segments.get_mut(job.segment) else { return };
-        segment.touch(job.index);
-        let Some(entry) = self.segments.entry_mut(job) else { return };
-        let before = entry.phase;
-        entry.phase = phase;
-        entry.time_ms = time_ms;
-        entry.stamp = entry.stamp.wrapping_add(1);
-        let entry = *entry;
-        self.queues.moved(entry.queue, Some(before), Some(phase));
-        if let Phase::Is(state) = phase
-            && state.is_final()
-            && let Some(segment) = self.segments.get_mut(job.segment)
-        {
-            segment.last_end_ms = segment.last_end_ms.max(time_ms);
+    /// The first state of a new job, which was enqueued then.
+    pub(super) fn begin(&mut self, job: JobRef, run_at_ms: u64, enqueued_ms: u64) {
+        match run_at_ms > enqueued_ms {
+            true => self.enter(job, Phase::Is(JobState::Scheduled), run_at_ms),
+            false => self.enter(job, Phase::Is(JobState::Waiting), enqueued_ms),
         }
-        self.queue_up(job, &entry);
     }
 
-    /// Puts a job where its phase wants it: a line, a timer, or nowhere.
-    pub(super) fn queue_up(&mut self, job: JobRef, entry: &Entry) {
+    /// Moves a loaded job to a phase.
+    pub(super) fn enter(&mut self, job: JobRef, phase: Phase, time_ms: u64) {
+        self.change(job, true, |entry| {
+            entry.phase = phase;
+            entry.time_ms = time_ms;
+        });
+    }
+
+    /// Changes a loaded job: counts, lines and timers follow. `stored`: a summary has to know of it.
+    pub(super) fn change(&mut self, job: JobRef, stored: bool, change: impl FnOnce(&mut Entry)) {
+        let Some(segment) = self.segments.get_mut(job.segment) else { return };
+        if stored {
+            segment.touch(job.index);
+        }
+        let entry = segment.loaded.as_mut().and_then(|loaded| loaded.entries.get_mut(job.index as usize));
+        let Some(entry) = entry else { return };
+        let before = *entry;
+        change(entry);
+        entry.lined = entry.phase == Phase::Is(JobState::Waiting);
+        let after = *entry;
+        segment.count(&before, &after);
+        // The last of the oldest segment: it may go, now or later.
+        let ended = before.phase != after.phase && !after.is_pending();
+        self.retention_due |=
+            ended && self.segments.numbers().start == job.segment && self.is_done(job.segment);
+        self.queues.moved(after.queue, Some(before.phase), Some(after.phase));
+        self.leave_places(job, &before);
+        self.take_places(job, &after);
+    }
+
+    fn is_done(&self, number: u32) -> bool {
+        self.segments.get(number).is_some_and(|segment| segment.open() == 0)
+    }
+
+    /// Puts a job where its phase wants it: a line, timers, or nowhere.
+    pub(super) fn take_places(&mut self, job: JobRef, entry: &Entry) {
+        if !entry.is_pending() {
+            return;
+        }
         match entry.phase {
-            Phase::Is(JobState::Waiting) => {
-                let suspect = entry.interruptions > 0;
-                self.lines.push(entry.lane, entry.kind, suspect, entry.queue, job, entry.stamp);
-            }
+            Phase::Is(JobState::Waiting) => self.lines.push(job, entry),
             Phase::Is(JobState::Scheduled) => {
-                let timer = Timer { at_ms: entry.time_ms, job, stamp: entry.stamp, deadline: false };
-                self.timers.push(Reverse(timer));
+                self.timers.insert(Timer { at_ms: entry.time_ms, job, deadline: false });
             }
             _ => {}
+        }
+        if entry.deadline_ms != 0 {
+            self.timers.insert(Timer { at_ms: entry.deadline_ms, job, deadline: true });
+        }
+    }
+
+    /// Takes it away from there.
+    pub(super) fn leave_places(&mut self, job: JobRef, entry: &Entry) {
+        if !entry.is_pending() {
+            return;
+        }
+        match entry.phase {
+            Phase::Is(JobState::Waiting) if entry.lined => self.lines.remove(job, entry),
+            Phase::Is(JobState::Scheduled) => {
+                self.timers.remove(&Timer { at_ms: entry.time_ms, job, deadline: false });
+            }
+            _ => {}
+        }
+        if entry.deadline_ms != 0 {
+            self.timers.remove(&Timer { at_ms: entry.deadline_ms, job, deadline: true });
         }
     }
 
     /// Applies a marker to a loaded job. `at` is the commit that it is in.
     pub(super) fn apply(&mut self, job: JobRef, marker: &MarkerRow, time_ms: u64, at: CommitRef) {
         let now_ms = self.now_ms.max(time_ms);
-        let Some(entry) = self.segments.entry_mut(job) else { return };
-        entry.last = at;
-        let due = |due_ms: u64| match due_ms > now_ms {
-            true => (Phase::Is(JobState::Scheduled), due_ms),
-            false => (Phase::Is(JobState::Waiting), time_ms),
-        };
-        let (phase, time_ms) = match marker.kind() {
-            MarkerKind::Started => {
-                entry.attempt = marker.attempt;
-                (Phase::Is(JobState::Running), marker.due_ms)
-            }
-            MarkerKind::Succeeded => (Phase::Is(JobState::Succeeded), time_ms),
-            MarkerKind::Failed => {
-                // An attempt that did not fail but was interrupted once too often ends here too.
-                match marker.error_class == INTERRUPTED_CLASS {
-                    true => entry.interruptions = entry.interruptions.saturating_add(1),
-                    false => entry.failures = entry.failures.saturating_add(1),
-                }
-                (Phase::Is(JobState::Failed), time_ms)
-            }
-            MarkerKind::Retry => {
-                entry.failures = entry.failures.saturating_add(1);
-                due(marker.due_ms)
-            }
-            MarkerKind::Interrupted => {
-                entry.interruptions = entry.interruptions.saturating_add(1);
-                due(marker.due_ms)
-            }
-            MarkerKind::Snoozed => due(marker.due_ms),
-            MarkerKind::Released | MarkerKind::RunNow => (Phase::Is(JobState::Waiting), time_ms),
-            MarkerKind::Cancelled | MarkerKind::Expired => (Phase::Is(JobState::Cancelled), time_ms),
-            MarkerKind::Prioritized => {
-                entry.lane = lane_of(marker.priority);
-                (entry.phase, entry.time_ms)
-            }
-            MarkerKind::Deleted => (Phase::Forgotten, time_ms),
-            MarkerKind::Moved | MarkerKind::None => (entry.phase, entry.time_ms),
-        };
-        self.enter(job, phase, time_ms);
+        self.change(job, true, |entry| {
+            entry.last = at;
+            note(entry, marker, time_ms, now_ms);
+        });
     }
 
     /// Writes a marker about a loaded job and applies it.
@@ -201,29 +190,20 @@ impl Engine {
 
     /// Scheduled jobs whose time has come wait; jobs whose deadline has passed expire.
     pub(super) fn become_due(&mut self) {
-        while let Some(Reverse(timer)) = self.timers.peek().copied() {
-            if timer.at_ms > self.now_ms {
-                return;
-            }
-            self.timers.pop();
+        while let Some(timer) = self.timers.first().copied().filter(|timer| timer.at_ms <= self.now_ms) {
+            self.timers.remove(&timer);
             let Some(entry) = self.segments.entry(timer.job).copied() else { continue };
-            match entry.phase {
-                Phase::Is(JobState::Scheduled) if !timer.deadline && entry.stamp == timer.stamp => {
-                    // Not stored: a successor sees by the clock that it is due.
-                    self.enter(timer.job, Phase::Is(JobState::Waiting), entry.time_ms);
-                }
-                Phase::Is(JobState::Scheduled | JobState::Waiting | JobState::Blocked) if timer.deadline => {
-                    self.mark(
-                        timer.job,
-                        MarkerRow {
-                            error: "the deadline passed before an attempt could start".into(),
-                            error_class: "expired".into(),
-                            ..marker(MarkerKind::Expired, entry.attempt)
-                        },
-                    );
-                    self.announce_end(timer.job);
-                }
-                _ => {}
+            if timer.deadline {
+                let expired = MarkerRow {
+                    error: "the deadline passed before an attempt could start".into(),
+                    error_class: "expired".into(),
+                    ..marker(MarkerKind::Expired, entry.attempt)
+                };
+                self.mark(timer.job, expired);
+                self.announce_end(timer.job);
+            } else {
+                // Not stored: a successor sees by the clock that it is due.
+                self.change(timer.job, false, |entry| entry.phase = Phase::Is(JobState::Waiting));
             }
         }
     }
@@ -240,6 +220,46 @@ impl Engine {
         let entry = *self.segments.entry(job)?;
         Some((self.segments.get(job.segment)?.id(self.partition, job.index), entry))
     }
+}
+
+/// What a marker makes of a job.
+fn note(entry: &mut Entry, marker: &MarkerRow, time_ms: u64, now_ms: u64) {
+    let due = |due_ms: u64| match due_ms > now_ms {
+        true => (Phase::Is(JobState::Scheduled), due_ms),
+        false => (Phase::Is(JobState::Waiting), due_ms.max(time_ms)),
+    };
+    (entry.phase, entry.time_ms) = match marker.kind() {
+        MarkerKind::Started => {
+            entry.attempt = marker.attempt;
+            (Phase::Is(JobState::Running), marker.due_ms)
+        }
+        MarkerKind::Succeeded => (Phase::Is(JobState::Succeeded), time_ms),
+        MarkerKind::Failed => {
+            // An attempt that did not fail but was interrupted once too often ends here too.
+            match marker.error_class == INTERRUPTED_CLASS {
+                true => entry.interruptions = entry.interruptions.saturating_add(1),
+                false => entry.failures = entry.failures.saturating_add(1),
+            }
+            (Phase::Is(JobState::Failed), time_ms)
+        }
+        MarkerKind::Retry => {
+            entry.failures = entry.failures.saturating_add(1);
+            due(marker.due_ms)
+        }
+        MarkerKind::Interrupted => {
+            entry.interruptions = entry.interruptions.saturating_add(1);
+            due(marker.due_ms)
+        }
+        MarkerKind::Snoozed => due(marker.due_ms),
+        MarkerKind::Released | MarkerKind::RunNow => (Phase::Is(JobState::Waiting), time_ms),
+        MarkerKind::Cancelled | MarkerKind::Expired => (Phase::Is(JobState::Cancelled), time_ms),
+        MarkerKind::Prioritized => {
+            entry.lane = lane_of(marker.priority);
+            (entry.phase, entry.time_ms)
+        }
+        MarkerKind::Deleted => (Phase::Forgotten, time_ms),
+        MarkerKind::Moved | MarkerKind::None => (entry.phase, entry.time_ms),
+    };
 }
 
 /// Class of the error of a job that was interrupted once too often.

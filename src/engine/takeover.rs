@@ -5,9 +5,11 @@
 //! transitions as live decisions. What cannot be made sense of ends the take-over with an error
 //! that names it: nothing is guessed, and the partition is parked (DESIGN.md §6).
 
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::model::row::{CommitRef, CommitRow, MarkerKind, Place, SegmentName, SegmentRow, SummaryRow};
+use crate::model::row::{
+    ChainLink, CommitRef, CommitRow, MarkerKind, Place, SegmentName, SegmentRow, SummaryRow,
+};
 use crate::model::{JobId, JobState, PartitionId};
 
 use super::journal::Journal;
@@ -50,6 +52,7 @@ impl Engine {
         now_ms: u64,
         effects: &mut Vec<Effect>,
     ) -> Result<Self, TakeoverError> {
+        let head = taken.origin.head;
         let mut engine = Self {
             settings,
             partition,
@@ -62,21 +65,25 @@ impl Engine {
             segments: Segments::default(),
             loaded_jobs: 0,
             unloaded: 0,
-            since_refill: 0,
+            loading: 0,
+            unloaded_due: BTreeSet::new(),
+            room_due: false,
             leaving: Vec::new(),
             lines: Default::default(),
-            timers: BinaryHeap::new(),
+            timers: BTreeSet::new(),
             runners: BTreeMap::new(),
             running: HashMap::new(),
             places: HashMap::new(),
             tokens: Default::default(),
-            journal: Journal::new(taken.epoch, taken.origin),
+            journal: Journal::new(taken.epoch, taken.origin, &settings),
             parked: BTreeMap::new(),
-            retries: HashMap::new(),
+            retries: BTreeMap::new(),
             compacting: None,
             condemned: Vec::new(),
             next_retention_ms: 0,
+            retention_due: false,
             since_progress: (0, 0),
+            progress_durable: None,
             progress_wanted: false,
             starved: false,
             effects: Vec::new(),
@@ -89,12 +96,15 @@ impl Engine {
             engine.now_ms = engine.now_ms.max(progress.time_ms);
             progress.segments.iter().for_each(|row| engine.add_segment(row));
             for row in &progress.tallies {
-                let index = engine.queues.index(row.queue);
+                let index = engine.queue_index(row.queue);
                 engine.queues.get_mut(index).by_state = Tally::from_row(row).by_state;
             }
         }
         for (hash, id, time_ms) in taken.tokens {
-            engine.tokens.remember(hash, id, time_ms);
+            // Entries are written before their commit, which may never have been accepted.
+            if engine.was_accepted(id, head) {
+                engine.tokens.remember(hash, id, time_ms);
+            }
         }
         let missing = engine.segments_needed(&taken.tail);
         engine.opening =
@@ -106,6 +116,12 @@ impl Engine {
             effects.append(&mut engine.effects);
         }
         Ok(engine)
+    }
+
+    /// The commit that a job was first written in is on the chain.
+    fn was_accepted(&self, id: JobId, head: Option<ChainLink>) -> bool {
+        let link = self.chain.iter().chain(&head).rev().find(|link| link.epoch_number == id.epoch_number());
+        link.is_some_and(|link| id.commit() <= link.cut)
     }
 
     fn add_segment(&mut self, row: &SegmentRow) {
@@ -120,19 +136,19 @@ impl Engine {
         segment.bytes = row.bytes;
         segment.summary = row.summary;
         segment.younger = row.younger.clone();
-        segment.tallies = row
-            .tallies
-            .iter()
-            .map(|tally| (self.queues.index(tally.queue), Tally::from_row(tally)))
-            .collect();
-        segment.earliest_due_ms = row.earliest_due_ms;
+        segment.tallies =
+            row.tallies.iter().map(|tally| (self.queue_index(tally.queue), Tally::from_row(tally))).collect();
+        segment.set_earliest_due_ms(row.earliest_due_ms);
         segment.last_end_ms = row.last_end_ms;
         segment.sealed = row.sealed;
         if row.summary.is_some() {
             segment.loaded = None;
             self.unloaded += 1;
         }
-        self.segments.push(segment);
+        let number = self.segments.push(segment);
+        if row.summary.is_some() && row.earliest_due_ms != 0 {
+            self.unloaded_due.insert((row.earliest_due_ms, number));
+        }
     }
 
     /// Segments that the tail speaks of, and those with running attempts.
@@ -148,8 +164,7 @@ impl Engine {
                     .filter_map(|place| self.segments.find(place.epoch_number, place.commit)),
             );
         }
-        let runs =
-            |segment: &Segment| segment.tallies.iter().any(|(_, tally)| tally.of(JobState::Running) > 0);
+        let runs = |segment: &Segment| segment.of(JobState::Running) > 0;
         needed.extend(self.segments.iter().filter(|(_, segment)| runs(segment)).map(|(number, _)| number));
         needed.retain(|&number| self.segments.get(number).is_some_and(|segment| segment.loaded.is_none()));
         needed
@@ -166,7 +181,7 @@ impl Engine {
     fn replay(&mut self) -> Result<(), TakeoverError> {
         let Some(opening) = self.opening.take() else { return Ok(()) };
         for (number, summary) in &opening.summaries {
-            self.enter_loaded(*number, summary);
+            self.enter_loaded(*number, summary)?;
         }
         for commit in &opening.tail {
             self.replay_commit(commit)?;
@@ -193,14 +208,9 @@ impl Engine {
         let number = self.segment_of_tail(commit);
         for (place, job) in commit.row.jobs.iter().enumerate() {
             let kind = commit.row.strings.get(job.kind as usize).map_or("", String::as_str);
-            let head = Head {
-                queue: job.queue,
-                kind,
-                lane: lane_of(job.priority),
-                run_at_ms: job.run_at_ms,
-                deadline_ms: job.deadline_ms,
-            };
-            let inserted = self.insert(number, commit.commit, &head, time_ms);
+            let head =
+                Head { queue: job.queue, kind, lane: lane_of(job.priority), deadline_ms: job.deadline_ms };
+            let inserted = self.insert(number, commit.commit, &head);
             let new = inserted.ok_or_else(|| self.inconsistent(at, "its segment can't be read"))?;
             let place = Place { epoch_number: at.epoch_number, commit: at.commit, place: place as u32 };
             if let Some(again) = &job.again {
@@ -211,7 +221,11 @@ impl Engine {
                     .find_replayed(from)
                     .ok_or_else(|| self.inconsistent(at, "a job was written again that is not there"))?;
                 self.settle_again(old, new, id, &again.state.unwrap_or_default(), place);
-            } else if let Ok(hash) = <[u8; 16]>::try_from(&job.token[..]) {
+                continue;
+            }
+            let enqueued_ms = if job.enqueued_ms == 0 { time_ms } else { job.enqueued_ms };
+            self.begin(new, job.run_at_ms, enqueued_ms);
+            if let Ok(hash) = <[u8; 16]>::try_from(&job.token[..]) {
                 let id = JobId::new(self.partition, at.epoch_number, at.commit, place.place as u16);
                 self.tokens.remember(hash, id, time_ms);
             }
@@ -279,7 +293,7 @@ impl Engine {
         Some(JobRef { segment: number, index })
     }
 
-    fn inconsistent(&self, at: CommitRef, what: &str) -> TakeoverError {
+    pub(super) fn inconsistent(&self, at: CommitRef, what: &str) -> TakeoverError {
         TakeoverError::Inconsistent {
             partition: self.partition,
             epoch_number: at.epoch_number,

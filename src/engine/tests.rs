@@ -1,1 +1,10 @@
-//! tests
+//! The engine in a small world of its own: a store, runners and producers, all driven by the test.
+//!
+//! `facts` folds the journal anew, knowing nothing of the engine; `world` drives one engine after
+//! another over a store in memory, and compares what it is told with the facts.
+
+mod chaos;
+mod facts;
+mod invariants;
+mod lifecycle;
+mod world;

@@ -1,24 +1,22 @@
 //! Which segments' jobs are in memory: those with something to do soon, within a budget (INV-8).
 //!
-//! Loaded first are segments whose jobs are due and those with jobs of the highest lane, oldest
-//! first; unloaded first are the newest. A segment whose jobs nobody can start now (no runner for
-//! the kind, queue paused) is passed over until that changes, so it is in nobody's way (INV-7).
+//! A segment is read because somebody asks for a job in it, because something in it is due, because
+//! what a runner with room would get next is in it (then the runner waits for it: order is kept), or
+//! ahead of need while the budget lasts. What was read is not read again for the same reason: of a
+//! segment that has left memory it is known which of its jobs wait. Unloaded first are the newest.
 //! Unloading needs a summary that is up to date and durable: it comes with the next progress.
-
-use std::cmp::Reverse;
 
 use crate::model::row::{StateRow, SummaryRow, YoungerState};
 use crate::model::{JobId, JobState, Lane};
 
 use super::attempts::Running;
+use super::lines::{Ahead, NONE_AHEAD, Turn};
 use super::segment::{Entry, JobRef, Loaded, Phase, Segment};
-use super::state::Timer;
-use super::{Effect, Engine, Event};
+use super::takeover::TakeoverError;
+use super::{Effect, Engine, Event, RunnerId};
 
-/// Fewer startable jobs than this in memory, and more are loaded.
-const STARTABLE_LOW: usize = 4_096;
-/// Events between two looks for what to load, while nobody has room.
-const REFILL_EVENTS: u32 = 64;
+/// Fewer waiting jobs than this in memory, and more are loaded.
+const WAITING_LOW: usize = 4_096;
 
 impl Engine {
     /// A request has to wait for a segment.
@@ -34,57 +32,66 @@ impl Engine {
         }
         let Some(as_of) = segment.summary else { return };
         segment.loading = true;
+        self.loading += 1;
+        self.unloaded_due.remove(&(segment.earliest_due_ms(), number));
         self.effects.push(Effect::LoadSegment { segment: number, name: segment.name, as_of });
     }
 
-    pub(super) fn segment_loaded(&mut self, number: u32, summary: SummaryRow) {
-        self.enter_loaded(number, &summary);
+    pub(super) fn segment_loaded(&mut self, number: u32, summary: &SummaryRow) -> Result<(), TakeoverError> {
+        self.enter_loaded(number, summary)?;
         for event in self.parked.remove(&number).unwrap_or_default() {
-            self.handle_open(event);
+            self.handle_open(event)?;
         }
+        self.retention_due = true;
+        Ok(())
     }
 
     /// Puts a summary's jobs into memory: entries, lines, timers, running attempts.
-    pub(super) fn enter_loaded(&mut self, number: u32, summary: &SummaryRow) {
-        let Some(segment) = self.segments.get_mut(number) else { return };
-        if segment.loaded.is_some() {
-            return;
-        }
-        segment.loading = false;
-        self.unloaded -= 1;
+    pub(super) fn enter_loaded(&mut self, number: u32, summary: &SummaryRow) -> Result<(), TakeoverError> {
+        let Some(segment) = self.segments.get_mut(number).filter(|segment| segment.loaded.is_none()) else {
+            return Ok(());
+        };
         let younger = std::mem::take(&mut segment.younger);
+        let at = segment.summary.unwrap_or_default();
+        let commits = segment.commits;
         let loaded = self.decode(summary, &younger);
-        let ids: Vec<(JobId, u32)> = loaded.foreign.iter().map(|(&index, &id)| (id, index)).collect();
+        let loaded = loaded.filter(|loaded| loaded.starts.len() as u64 <= commits);
+        let loaded = loaded.ok_or_else(|| self.inconsistent(at, "its summary does not fit its segment"))?;
+        self.unloaded -= 1;
         self.loaded_jobs += loaded.entries.len();
-        let Some(segment) = self.segments.get_mut(number) else { return };
+        self.room_due = true;
+        let Some(segment) = self.segments.get_mut(number) else { return Ok(()) };
+        self.loading -= u32::from(std::mem::take(&mut segment.loading));
         segment.changed = younger.iter().map(|young| young.index).collect();
-        segment.tallies_fresh = false;
+        segment.groups = None;
         segment.loaded = Some(loaded);
-        let current: Vec<(JobId, u32)> = ids
-            .into_iter()
-            .filter(|&(_, index)| self.is_current(JobRef { segment: number, index }))
-            .collect();
-        self.places.extend(current.into_iter().map(|(id, index)| (id, JobRef { segment: number, index })));
+        let before = segment.recount();
+        for (queue, tally) in before {
+            self.queues.recounted(queue, tally.by_state, [0; JobState::COUNT]);
+        }
+        for (queue, tally) in &segment.tallies {
+            self.queues.recounted(*queue, [0; JobState::COUNT], tally.by_state);
+        }
         self.take_up(number);
+        self.look_ahead_anew();
+        Ok(())
     }
 
-    fn is_current(&self, job: JobRef) -> bool {
-        self.segments.entry(job).is_some_and(|entry| entry.phase != Phase::Forgotten)
-    }
-
-    fn decode(&mut self, summary: &SummaryRow, younger: &[YoungerState]) -> Loaded {
+    /// A segment's jobs from its summary; none if it makes no sense.
+    fn decode(&mut self, summary: &SummaryRow, younger: &[YoungerState]) -> Option<Loaded> {
         let mut loaded = Loaded::default();
         let mut start = 0;
         for jobs in &summary.jobs_per_commit {
             loaded.starts.push(start);
-            start = start.saturating_add(*jobs);
+            start = start.checked_add(*jobs)?;
+        }
+        if start as usize != summary.states.len() {
+            return None;
         }
         let kinds: Vec<u32> = summary.strings.iter().map(|text| self.kinds.index(text)).collect();
-        let other = self.kinds.index("");
         for (index, state) in summary.states.iter().enumerate() {
-            let queue = self.queues.index(summary.queues.get(index).copied().unwrap_or(0));
-            let kind =
-                summary.kinds.get(index).and_then(|&kind| kinds.get(kind as usize)).copied().unwrap_or(other);
+            let queue = self.queue_index(*summary.queues.get(index)?);
+            let kind = *kinds.get(*summary.kinds.get(index)? as usize)?;
             let deadline_ms = summary.deadlines_ms.get(index).copied().unwrap_or(0);
             let mut entry = Entry {
                 time_ms: 0,
@@ -95,9 +102,9 @@ impl Engine {
                 attempt: 0,
                 failures: 0,
                 interruptions: 0,
-                stamp: 0,
                 lane: Lane::DEFAULT,
                 phase: Phase::Forgotten,
+                lined: false,
                 changed: false,
             };
             entry.set_state(state);
@@ -105,99 +112,122 @@ impl Engine {
             note_moved(&mut loaded, index as u32, state);
         }
         for young in younger {
-            let (Some(state), Some(entry)) = (&young.state, loaded.entries.get_mut(young.index as usize))
-            else {
-                continue;
-            };
+            let (state, entry) = (young.state.as_ref()?, loaded.entries.get_mut(young.index as usize)?);
             entry.set_state(state);
             entry.changed = true;
             note_moved(&mut loaded, young.index, state);
         }
         for foreign in &summary.foreign_ids {
-            if let Some(id) = JobId::from_slice(&foreign.id) {
-                loaded.foreign.insert(foreign.index, id);
-            }
+            loaded.foreign.insert(foreign.index, JobId::from_slice(&foreign.id)?);
         }
-        loaded
+        Some(loaded)
     }
 
-    /// Lines, timers and running attempts of a segment that has just come into memory.
+    /// Lines, timers, running attempts and places of a segment that has just come into memory.
     fn take_up(&mut self, number: u32) {
+        let mut index = 0;
+        let reference = |index| JobRef { segment: number, index };
+        while let Some(entry) = self.segments.entry_mut(reference(index)) {
+            entry.lined = entry.phase == Phase::Is(JobState::Waiting);
+            let entry = *entry;
+            if entry.phase == Phase::Is(JobState::Running) {
+                self.running.insert(reference(index), Running { runner: None });
+            }
+            self.take_places(reference(index), &entry);
+            index += 1;
+        }
         let Some(loaded) = self.segments.get(number).and_then(|segment| segment.loaded.as_ref()) else {
             return;
         };
-        let entries = loaded.entries.clone();
-        for (index, entry) in entries.iter().enumerate() {
-            let job = JobRef { segment: number, index: index as u32 };
-            let Phase::Is(state) = entry.phase else { continue };
-            if state.is_final() {
-                continue;
-            }
-            if entry.deadline_ms != 0 {
-                self.timers.push(Reverse(Timer { at_ms: entry.deadline_ms, job, stamp: 0, deadline: true }));
-            }
-            match state {
-                JobState::Running => {
-                    self.running.insert(job, Running { runner: None });
-                }
-                _ => self.queue_up(job, entry),
+        let is_current = |index: u32| {
+            loaded.entries.get(index as usize).is_some_and(|entry| entry.phase != Phase::Forgotten)
+        };
+        let current = loaded.foreign.iter().filter(|&(&index, _)| is_current(index));
+        self.places.extend(current.map(|(&index, &id)| (id, reference(index))));
+    }
+
+    /// Gives lines, timers and places of a segment's jobs up; it has left memory.
+    pub(super) fn let_go(&mut self, number: u32, loaded: &Loaded) {
+        for (index, entry) in loaded.entries.iter().enumerate() {
+            self.leave_places(JobRef { segment: number, index: index as u32 }, entry);
+        }
+        for id in loaded.foreign.values() {
+            if self.places.get(id).is_some_and(|job| job.segment == number) {
+                self.places.remove(id);
             }
         }
     }
 
-    /// Loads more if little can be started, and asks for room if too much is loaded.
+    /// What a runner could get is to be looked for anew: the segments in memory are others, or
+    /// queues were paused or resumed.
+    pub(super) fn look_ahead_anew(&mut self) {
+        self.runners.values_mut().for_each(|runner| runner.ahead = None);
+    }
+
+    /// For each lane, the foremost job for that runner that is not in memory.
+    pub(super) fn look_ahead(&mut self, id: RunnerId) -> Option<Ahead> {
+        if self.unloaded == 0 {
+            return None;
+        }
+        let runner = self.runners.get(&id)?;
+        if runner.ahead.is_some() {
+            return runner.ahead;
+        }
+        let mut ahead = [NONE_AHEAD; Lane::COUNT];
+        let note = |ahead: &mut Ahead, lane: usize, turn: Turn| ahead[lane] = ahead[lane].min(turn);
+        for (number, segment) in self.segments.iter().filter(|(_, segment)| segment.loaded.is_none()) {
+            for group in segment.groups.iter().flatten() {
+                let may = runner.kinds.contains(&group.kind) && !(group.suspect && runner.suspect.is_some());
+                if may && !self.lines.is_paused(group.queue) {
+                    note(&mut ahead, group.lane.index(), group.first);
+                }
+            }
+            let unknown = segment.tallies.iter().filter(|_| segment.groups.is_none());
+            for (_, tally) in unknown.filter(|(queue, _)| !self.lines.is_paused(**queue)) {
+                let lanes = tally.waiting_by_lane.iter().enumerate().filter(|(_, waiting)| **waiting > 0);
+                // Since when is not known before it is read.
+                let turn = Turn { since_ms: 0, job: JobRef { segment: number, index: 0 } };
+                lanes.for_each(|(lane, _)| note(&mut ahead, lane, turn));
+            }
+        }
+        self.runners.get_mut(&id)?.ahead = Some(ahead);
+        Some(ahead)
+    }
+
+    /// Loads what is due, and more if little waits in memory; makes room if too much is loaded.
     pub(super) fn refill(&mut self) {
-        if self.loaded_jobs > self.settings.window_jobs_max {
+        if self.loaded_jobs > self.settings.window_jobs_max && std::mem::take(&mut self.room_due) {
             self.want_room();
         }
-        if self.unloaded == 0 {
+        if self.unloaded == 0 || self.loading > 0 {
             return;
         }
-        // Looking through the segments costs something: only now and then, or when there is room.
-        self.since_refill += 1;
-        if self.since_refill < REFILL_EVENTS && !self.runners.values().any(|runner| runner.room > 0) {
-            return;
-        }
-        self.since_refill = 0;
-        self.refill_due();
-        if !self.segments.iter().any(|(_, segment)| segment.loading)
-            && let Some(number) = self.next_to_load()
+        if let Some(&(at_ms, number)) = self.unloaded_due.first()
+            && at_ms <= self.now_ms
         {
-            self.load(number);
+            return self.load(number);
         }
-    }
-
-    fn next_to_load(&self) -> Option<u32> {
-        let run = |kind| self.is_run(kind);
-        let enough = self.lines.startable(run, STARTABLE_LOW) >= STARTABLE_LOW;
-        let lowest = if enough { self.lines.highest_lane(run).map_or(0, |lane| lane + 1) } else { 0 };
-        let unloaded = |(_, segment): &(u32, &Segment)| segment.loaded.is_none() && !segment.skipped;
-        (lowest..Lane::COUNT).rev().find_map(|lane| {
-            let waits = |(_, segment): &(u32, &Segment)| segment.waiting_in(lane) > 0;
-            self.segments.iter().filter(unloaded).find(waits).map(|(number, _)| number)
-        })
-    }
-
-    fn refill_due(&mut self) {
-        let due = |segment: &Segment| {
-            segment.loaded.is_none() && segment.earliest_due_ms != 0 && segment.earliest_due_ms <= self.now_ms
+        if self.lines.len() >= WAITING_LOW || self.loaded_jobs >= self.settings.window_jobs_max {
+            return;
+        }
+        let ids: Vec<RunnerId> = self.runners.keys().copied().collect();
+        let aheads: Vec<Ahead> = ids.into_iter().filter_map(|id| self.look_ahead(id)).collect();
+        let next = (0..Lane::COUNT).rev().find_map(|lane| {
+            let first = aheads.iter().map(|ahead| ahead[lane]).min();
+            first.filter(|&turn| turn != NONE_AHEAD).map(|turn| turn.job.segment)
+        });
+        let fits = |number: &u32| {
+            let jobs = self.segments.get(*number).map_or(0, |segment| segment.jobs as usize);
+            self.loaded_jobs + jobs <= self.settings.window_jobs_max
         };
-        let next = self.segments.iter().find(|(_, segment)| due(segment)).map(|(number, _)| number);
-        if let Some(number) = next {
+        if let Some(number) = next.filter(fits) {
             self.load(number);
         }
     }
 
     /// The next time at which a segment that is not loaded has something due.
     pub(super) fn earliest_unloaded_due(&self) -> Option<u64> {
-        if self.unloaded == 0 {
-            return None;
-        }
-        let due = |(_, segment): (u32, &Segment)| {
-            (segment.loaded.is_none() && !segment.loading && segment.earliest_due_ms != 0)
-                .then_some(segment.earliest_due_ms)
-        };
-        self.segments.iter().filter_map(due).min()
+        self.unloaded_due.first().map(|(at_ms, _)| *at_ms)
     }
 
     /// A segment may leave memory if nothing in it runs, is awaited or is being written.
@@ -205,10 +235,9 @@ impl Engine {
         let Some(segment) = self.segments.get(number) else { return false };
         segment.sealed
             && segment.loaded.is_some()
-            && !self.parked.contains_key(&number)
             && self.compacting != Some(number)
-            && !self.running.keys().any(|job| job.segment == number)
-            && !self.retries.keys().any(|job| job.segment == number)
+            && segment.of(JobState::Running) == 0
+            && !self.is_awaited(number)
     }
 
     /// Chooses what leaves to get back into the budget. What has an up-to-date summary leaves at
@@ -218,15 +247,24 @@ impl Engine {
             return;
         }
         for number in self.choose_leaving() {
-            let stale =
-                self.segments.get(number).is_some_and(|segment| segment.grown || !segment.changed.is_empty());
-            if stale {
-                self.leaving.push(number);
-                self.progress_wanted = true;
-            } else {
+            if self.can_be_read(number) {
                 self.unload(number);
+                continue;
             }
+            let written = self.segments.get(number).is_some_and(Segment::is_summarised);
+            self.leaving.push(number);
+            self.progress_wanted |= !written;
         }
+    }
+
+    /// Its summary is up to date and durable.
+    fn can_be_read(&self, number: u32) -> bool {
+        self.segments.get(number).is_some_and(|segment| {
+            let durable = segment.summary.is_some_and(|summary| {
+                summary.epoch_number != self.epoch.number || self.progress_durable >= Some(summary.commit)
+            });
+            durable && segment.is_summarised()
+        })
     }
 
     /// Newest first; those with nothing that could be started now before all others.
@@ -254,56 +292,37 @@ impl Engine {
         loaded.entries.iter().any(|entry| {
             entry.phase == Phase::Is(JobState::Waiting)
                 && self.is_run(entry.kind)
-                && !self.queues.get(entry.queue).paused
+                && !self.lines.is_paused(entry.queue)
         })
     }
 
     /// Summaries up to that commit are durable: what had to wait for them leaves, and segments
     /// whose jobs are all final.
     pub(super) fn unload_what_may(&mut self, as_of: u64) {
+        self.progress_durable = self.progress_durable.max(Some(as_of));
+        self.room_due = true;
         let leaving = std::mem::take(&mut self.leaving);
         for number in self.segments.numbers() {
             let Some(segment) = self.segments.get_mut(number) else { continue };
-            let durable = segment
-                .summary
-                .is_some_and(|summary| summary.epoch_number != self.epoch.number || summary.commit <= as_of);
-            let current = durable && !segment.grown && segment.changed.is_empty();
-            if segment.sealed
-                && segment.loaded.is_some()
-                && current
-                && (leaving.contains(&number) || segment.open() == 0)
-                && self.may_leave(number)
-            {
+            let wanted = leaving.contains(&number) || segment.sealed && segment.open() == 0;
+            if wanted && self.may_leave(number) && self.can_be_read(number) {
                 self.unload(number);
             }
         }
     }
 
     fn unload(&mut self, number: u32) {
-        let skipped = !self.has_startable(number);
         let Some(segment) = self.segments.get_mut(number) else { return };
-        segment.refresh_tallies();
-        segment.skipped = skipped;
+        let due_ms = segment.earliest_due_ms();
+        segment.groups = Some(segment.waiting_groups(number));
         let Some(loaded) = segment.loaded.take() else { return };
         self.loaded_jobs -= loaded.entries.len();
         self.unloaded += 1;
-        if segment.open() > 0 {
-            self.lines.forget_segment(number);
+        if due_ms != 0 {
+            self.unloaded_due.insert((due_ms, number));
         }
-        for id in loaded.foreign.values() {
-            if self.places.get(id).is_some_and(|job| job.segment == number) {
-                self.places.remove(id);
-            }
-        }
-    }
-
-    /// Something changed about who runs what: segments that were passed over count again.
-    pub(super) fn forget_skips(&mut self) {
-        for number in self.segments.numbers() {
-            if let Some(segment) = self.segments.get_mut(number) {
-                segment.skipped = false;
-            }
-        }
+        self.let_go(number, &loaded);
+        self.look_ahead_anew();
     }
 }
 

@@ -472,3 +472,14 @@ pub struct TokensRow {
     #[prost(uint32, repeated, tag = "3")]
     pub places: Vec<u32>,
 }
+
+impl From<&BackoffRow> for crate::model::Backoff {
+    fn from(row: &BackoffRow) -> Self {
+        Self {
+            base: crate::model::Span::from_ms(row.base_ms),
+            factor: f64::from(row.factor_percent) / 100.0,
+            cap: crate::model::Span::from_ms(row.cap_ms),
+            jitter: f64::from(row.jitter_percent) / 100.0,
+        }
+    }
+}

@@ -12,6 +12,7 @@ mod exec;
 mod function;
 mod noop;
 mod output;
+pub(crate) mod pool;
 mod registry;
 mod runs;
 mod text;

@@ -131,6 +131,7 @@ impl Tables {
         if let Some(higher) = highest.filter(|&highest| highest > append.segment.epoch) {
             return Ok(AppendOutcome::Superseded(higher));
         }
+        let own = highest == Some(append.segment.epoch);
         let there = self.segments.get(&append.segment).and_then(|s| s.commits.get(&append.commit));
         if there.is_some_and(|there| *there != append.row) {
             return Err(checks::other_bytes(format!("commit {}", append.commit)));
@@ -138,10 +139,7 @@ impl Tables {
         self.put_blobs(append.segment, &append.blobs)?;
         self.put_entries(append.entries);
         self.segments.entry(append.segment).or_default().commits.insert(append.commit, append.row);
-        Ok(match highest {
-            Some(_) => AppendOutcome::Fenced,
-            None => AppendOutcome::Durable,
-        })
+        Ok(if own { AppendOutcome::Fenced } else { AppendOutcome::Durable })
     }
 
     fn swap(&mut self, key: &str, expected: Option<u64>, value: Option<Bytes>) -> SwapOutcome {

@@ -23,10 +23,14 @@ pub use types::*;
 
 #[doc(hidden)]
 pub mod conformance;
+pub mod faulty;
 pub mod memory;
+#[cfg(all(feature = "sqlite", any(test, feature = "testing")))]
+pub mod powercut;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
+pub use faulty::{FaultPlan, FaultyStore};
 pub use memory::MemoryStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteOptions, SqliteStore, Synchronous};
@@ -76,6 +80,13 @@ pub trait Store: Send + Sync + 'static {
     /// only when those are. Repeating it with the same bytes changes nothing; other bytes under
     /// the same key are [`AppendOutcome::Refused`] where the backend can tell.
     async fn append(&self, append: Append) -> AppendOutcome;
+
+    /// Writes a row again that was read at a take-over, so that it is known to be durable. Never
+    /// fenced: the rows of an accepted epoch may be repeated by whoever accepts them. Backends whose
+    /// reads show only what is durable have nothing to do.
+    async fn repeat_commit(&self, _append: Append) -> WriteOutcome {
+        WriteOutcome::Durable
+    }
 
     /// Commits of one segment, from `from` on, in order, at most `limit` rows and about
     /// `bytes_max` bytes (at least one row if there is one).

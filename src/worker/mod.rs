@@ -1,6 +1,18 @@
 //! Owners of partitions, and the worker that has them.
+//!
+//! ```text
+//! requests ─▶ front ─▶ owner (task) ─▶ core = protocol (who counts) + engine (what follows)
+//!                        │    ▲                         │
+//!                        ▼    └── answers ── store ◀────┘ calls
+//!                   hand-outs ─▶ runner::pool ─▶ handlers
+//! ```
 
+mod catalog;
+mod clock;
+mod front;
+pub(crate) mod owner;
 pub mod protocol;
+mod reader;
 mod requests;
 mod standalone;
 

@@ -5,12 +5,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
+use tracing::{info, warn};
 
+use crate::engine::EngineSettings;
 use crate::model::QueueSettings;
-use crate::runner::{Context, Handler};
-use crate::store::Store;
+use crate::runner::pool::Pool;
+use crate::runner::{Context, FnHandler, Handler, Handlers};
+use crate::store::{Store, StoreError};
 
 use super::Requests;
+use super::catalog::Catalog;
+use super::clock::Clock;
+use super::front::Front;
+use super::owner::Shared;
+use super::owner::bodies::Bodies;
+
+/// How long a stop waits for attempts that were told to end: handlers get their grace and the KILL.
+const REVOKED_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Bounds and habits of a worker. The config file has the same names.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,42 +58,47 @@ impl Default for WorkerSettings {
 }
 
 /// Builds a [`Worker`].
-pub struct WorkerBuilder {}
+pub struct WorkerBuilder {
+    store: Arc<dyn Store>,
+    settings: WorkerSettings,
+    handlers: Handlers,
+}
 
-/// A running worker. Dropped without [`Worker::stop`] it is as good as killed, which loses nothing.
-pub struct Worker {}
+/// A running worker. Dropped without [`Worker::stop`] it goes on until the process ends, which is as
+/// good as killed and loses nothing.
+pub struct Worker {
+    front: Arc<Front>,
+    pool: Pool,
+}
 
 /// Why a worker did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The store can't be used.
     #[error(transparent)]
-    Store(#[from] crate::store::StoreError),
-    /// A folder can't be made or used.
-    #[error("{what}: {source}")]
-    Folder {
-        /// Which.
-        what: String,
-        /// Why.
-        source: std::io::Error,
-    },
+    Store(#[from] StoreError),
+    /// The system gives no random bits.
+    #[error("the system gives no random bits: {0}")]
+    Random(getrandom::Error),
 }
 
-#[expect(unused_variables, reason = "being built")]
 impl WorkerBuilder {
     /// A worker on that store.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        todo!()
+        Self { store, settings: WorkerSettings::default(), handlers: Handlers::default() }
     }
 
     /// All settings.
-    pub fn settings(self, settings: WorkerSettings) -> Self {
-        todo!()
+    pub fn settings(mut self, settings: WorkerSettings) -> Self {
+        self.settings = settings;
+        self
     }
 
-    /// The handlers of many kinds.
-    pub fn handlers(self, handlers: crate::runner::Handlers) -> Self {
-        todo!()
+    /// The handlers of many kinds. Processes that a killed predecessor has left must have been ended
+    /// ([`crate::runner::RunsFolder::end_leftovers`]): its attempts are taken for interrupted.
+    pub fn handlers(mut self, handlers: Handlers) -> Self {
+        self.handlers = handlers;
+        self
     }
 
     /// The code for jobs of one kind.
@@ -90,21 +107,40 @@ impl WorkerBuilder {
         F: Fn(Context) -> R + Send + Sync + 'static,
         R: Future<Output = anyhow::Result<Bytes>> + Send + 'static,
     {
-        todo!()
+        self.handle_with(kind, Arc::new(FnHandler::new(run)))
     }
 
     /// The handler for jobs of one kind.
-    pub fn handle_with(self, kind: impl Into<String>, handler: Arc<dyn Handler>) -> Self {
-        todo!()
+    pub fn handle_with(mut self, kind: impl Into<String>, handler: Arc<dyn Handler>) -> Self {
+        self.handlers.insert(kind.into(), handler);
+        self
     }
 
-    /// Opens what is there, ends leftovers of a killed predecessor, and begins to work.
+    /// Opens what is there and begins to work.
     pub async fn start(self) -> Result<Worker, StartError> {
-        todo!()
+        let Self { store, settings, handlers } = self;
+        let name = worker_name()?;
+        let catalog = Arc::new(Catalog::open(store.clone()).await?);
+        let pool = Pool::new(store.clone(), handlers, settings.slots, name.clone());
+        let engine =
+            EngineSettings { window_jobs_max: settings.window_jobs_max, ..EngineSettings::default() };
+        let shared = Shared {
+            store,
+            clock: Arc::new(Clock::new()),
+            bodies: Arc::new(Bodies::new(settings.bodies_bytes_max)),
+            catalog: catalog.clone(),
+            pool: pool.clone(),
+            engine,
+            requests_max: settings.requests_max,
+            name: Bytes::from(name),
+            alone: true,
+        };
+        let front = Arc::new(Front::new(shared, settings));
+        front.own(catalog.partitions());
+        Ok(Worker { front, pool })
     }
 }
 
-#[expect(unused_variables, reason = "being built")]
 impl Worker {
     /// A worker on that store.
     pub fn builder(store: Arc<dyn Store>) -> WorkerBuilder {
@@ -113,12 +149,32 @@ impl Worker {
 
     /// What the ways in talk to.
     pub fn requests(&self) -> Arc<dyn Requests> {
-        todo!()
+        self.front.clone()
     }
 
     /// Starts nothing more, lets running attempts end for so long, interrupts the rest, writes
     /// progress, and ends.
     pub async fn stop(self, grace: Duration) {
-        todo!()
+        self.pool.drain();
+        let running = self.pool.running();
+        if running > 0 {
+            info!(running, grace_seconds = grace.as_secs(), "waiting for running attempts");
+        }
+        if tokio::time::timeout(grace, self.pool.idle()).await.is_err() {
+            warn!(running = self.pool.running(), "ending attempts: their jobs run again at the next start");
+            self.pool.revoke_all();
+            // Whatever does not end by then is ended with the process.
+            let _ = tokio::time::timeout(REVOKED_PATIENCE, self.pool.idle()).await;
+        }
+        let owners = self.front.owners();
+        join_all(owners.iter().map(|owner| owner.stop())).await;
     }
+}
+
+/// `host:pid:incarnation`, for the record of every start.
+fn worker_name() -> Result<String, StartError> {
+    let mut drawn = [0u8; 4];
+    getrandom::fill(&mut drawn).map_err(StartError::Random)?;
+    let host = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    Ok(format!("{host}:{}:{:08x}", std::process::id(), u32::from_le_bytes(drawn)))
 }

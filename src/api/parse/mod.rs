@@ -3,7 +3,7 @@
 //!
 //! Three forms, one meaning: a JSON object ([`parse_job`]), many of them, one a line
 //! ([`parse_ndjson`]), and a raw payload with its options in the query ([`parse_query`]). All go
-//! through [`draft`], so a field has the same rule in every form. Whatever comes in, the answer is
+//! through one draft, so a field has the same rule in every form. Whatever comes in, the answer is
 //! jobs within the bounds of [`crate::model::limits`] or an [`InvalidRequest`] that names the field
 //! and the line; memory is bounded by the size of what came in.
 
@@ -14,6 +14,8 @@ mod query;
 #[cfg(test)]
 mod tests;
 mod value;
+
+use std::fmt;
 
 use crate::model::check::{Wrong, shortened};
 
@@ -36,8 +38,7 @@ pub enum Fault {
 }
 
 /// Why a request can't be understood.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidRequest {
     /// What kind of wrong.
     pub fault: Fault,
@@ -45,7 +46,7 @@ pub struct InvalidRequest {
     pub line: Option<usize>,
     /// The field that is wrong.
     pub field: Option<String>,
-    /// What is wrong, and what is right; names the field.
+    /// What is wrong, and what is right; names the field, but not the line.
     pub message: String,
 }
 
@@ -75,7 +76,18 @@ impl InvalidRequest {
     }
 
     fn at_line(self, line: usize) -> Self {
-        Self { line: Some(line), message: format!("line {line}: {}", self.message), ..self }
+        Self { line: Some(line), ..self }
+    }
+}
+
+impl std::error::Error for InvalidRequest {}
+
+impl fmt::Display for InvalidRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(line) = self.line {
+            write!(f, "line {line}: ")?;
+        }
+        f.write_str(&self.message)
     }
 }
 

@@ -201,7 +201,8 @@ fn a_wrong_line_is_named_by_its_number() {
     assert_eq!(kinds, ["a", "b"]);
     let wrong = parse_ndjson(b"{\"kind\":\"a\"}\n\n{\"kind\":\"b\",\"key\":\"\"}\n{", NOW_MS).unwrap_err();
     assert_eq!((wrong.line, wrong.field.as_deref()), (Some(3), Some("key")));
-    assert_eq!(wrong.message, "line 3: `key` is empty");
+    assert_eq!(wrong.message, "`key` is empty");
+    assert_eq!(wrong.to_string(), "line 3: `key` is empty");
     assert!(parse_ndjson(b"\n \n", NOW_MS).unwrap_err().message.contains("no job"));
 }
 

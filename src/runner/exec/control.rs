@@ -55,6 +55,11 @@ pub(super) fn parse(bytes: &[u8]) -> (Control, Vec<String>) {
 }
 
 impl Control {
+    /// It says something that only matters if the attempt has failed.
+    pub(super) fn speaks_of_failure(&self) -> bool {
+        self.retry.is_some() || self.error.is_some() || self.class.is_some()
+    }
+
     fn take(&mut self, line: &[u8]) -> Result<(), String> {
         let line: Line = serde_json::from_slice(line).map_err(|error| error.to_string())?;
         if line.progress.is_some_and(|progress| !(0.0..=1.0).contains(&progress)) {

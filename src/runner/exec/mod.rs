@@ -16,14 +16,15 @@
 
 mod control;
 mod environment;
+mod launch;
 mod pipes;
 mod process;
+mod program;
 mod verdict;
 
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
-use std::process::ExitStatus;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -35,7 +36,7 @@ use super::{Context, Handler, Output, Report, RunsFolder, time_limit};
 use crate::model::limits::RESULT_BYTES_MAX;
 use crate::model::{Outcome, Retry, Span};
 use control::Control;
-use process::{Process, SpawnFailure};
+use process::{Exit, Process, SpawnFailure};
 use verdict::{Cause, Ended};
 
 /// How long pipes may stay open after the program has exited, for what is still in them.
@@ -171,8 +172,8 @@ impl ExecHandler {
         let mut stdout = pipes::Stdout::new(self.settings.result_bytes_max);
         let mut stderr_end = pipes::LastBytes::default();
         let cause = self.watch(&mut process, context, &mut stdout, &mut stderr_end).await;
-        let (status, control) = take_end(process, &context.output).await;
-        let ended = Ended { cause, status, stdout, stderr_end, control };
+        let (exit, control) = take_end(process, &context.output).await;
+        let ended = Ended { cause, exit, stdout, stderr_end, control };
         verdict::judge(ended, &self.settings, context).await
     }
 
@@ -242,14 +243,14 @@ async fn meanwhile<T>(
 }
 
 /// Takes the status and the control lines, and removes the attempt's folder.
-async fn take_end(process: Process, output: &Output) -> (Option<ExitStatus>, Control) {
+async fn take_end(process: Process, output: &Output) -> (Option<Exit>, Control) {
     let taken = tokio::task::spawn_blocking(move || process.take_end()).await;
-    let Ok((status, control)) = taken else { return (None, Control::default()) };
+    let Ok((exit, control)) = taken else { return (None, Control::default()) };
     let (bytes, bytes_all) = match control {
         Ok(read) => read,
         Err(error) => {
             note(output, &format!("the control file can't be read: {error}")).await;
-            return (status, Control::default());
+            return (exit, Control::default());
         }
     };
     if bytes_all > bytes.len() as u64 {
@@ -259,7 +260,7 @@ async fn take_end(process: Process, output: &Output) -> (Option<ExitStatus>, Con
     for complaint in complaints {
         note(output, &complaint).await;
     }
-    (status, control)
+    (exit, control)
 }
 
 /// A line of the worker itself in the attempt's log.

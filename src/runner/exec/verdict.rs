@@ -1,12 +1,10 @@
 //! What became of an attempt: from how its program ended, what it wrote, and what it wished.
 
-use std::os::unix::process::ExitStatusExt;
-use std::process::ExitStatus;
-
 use nix::sys::signal::Signal;
 
 use super::control::Control;
 use super::pipes::{LastBytes, Stdout};
+use super::process::Exit;
 use super::{ExecSettings, note};
 use crate::model::{Outcome, Retry, Span};
 use crate::runner::text::error_text;
@@ -34,7 +32,7 @@ pub(super) enum Cause {
 pub(super) struct Ended {
     pub(super) cause: Cause,
     /// None if it was killed and did not go away.
-    pub(super) status: Option<ExitStatus>,
+    pub(super) exit: Option<Exit>,
     pub(super) stdout: Stdout,
     pub(super) stderr_end: LastBytes,
     pub(super) control: Control,
@@ -42,40 +40,38 @@ pub(super) struct Ended {
 
 /// The report, after what belongs into the log was written there.
 pub(super) async fn judge(ended: Ended, settings: &ExecSettings, context: &Context) -> Report {
-    let exit_code =
-        ended.status.and_then(|status| status.code().or(status.signal().map(|number| 128 + number)));
+    let exit_code = ended.exit.map(|exit| match exit {
+        Exit::Code(code) => code,
+        Exit::Signal(number) => 128 + number,
+    });
     let stdout_is_over = ended.stdout.is_over;
     let control = ended.control;
     let stdout = ended.stdout.into_bytes();
-    let outcome = match (ended.cause, ended.status.and_then(|status| status.code())) {
+    let outcome = match (ended.cause, ended.exit) {
         (Cause::Revoked, _) => Outcome::Interrupted { reason: INTERRUPTED.to_owned() },
         (Cause::Timeout, _) => {
             let limit = Span::from_ms(context.attempt.timeout_ms);
             failed("timeout", format!("the attempt took longer than its time limit of {limit}"), &control)
         }
-        (Cause::Exit, Some(0 | EXIT_RETRY_LATER)) if control.snooze_ms.is_some() => {
+        (Cause::Exit, Some(Exit::Code(0 | EXIT_RETRY_LATER))) if control.snooze_ms.is_some() => {
             Outcome::Snoozed { delay_ms: control.snooze_ms.unwrap_or_default() }
         }
-        (Cause::Exit, Some(0)) if stdout_is_over => {
-            let text = format!(
-                "the result on stdout has more than the {} bytes that are kept",
-                settings.result_bytes_max
-            );
-            failed("result", text, &control)
+        (Cause::Exit, Some(Exit::Code(0))) if stdout_is_over => {
+            let bytes_max = settings.result_bytes_max;
+            failed(
+                "result",
+                format!("the result on stdout has more than the {bytes_max} bytes that are kept"),
+                &control,
+            )
         }
-        (Cause::Exit, Some(0)) => {
-            if control.retry.is_some() || control.error.is_some() || control.class.is_some() {
-                note(
-                    &context.output,
-                    "the program exited with 0, so its control lines about a failure do not count",
-                )
-                .await;
+        (Cause::Exit, Some(Exit::Code(0))) => {
+            if control.speaks_of_failure() {
+                let text = "the program exited with 0, so its control lines about a failure do not count";
+                note(&context.output, text).await;
             }
             return Report { outcome: Outcome::Succeeded { result: stdout }, exit_code };
         }
-        (Cause::Exit, code) => {
-            exited(code, ended.status, &ended.stderr_end.last_lines(ERROR_LINES_MAX), control)
-        }
+        (Cause::Exit, exit) => exited(exit, &ended.stderr_end.last_lines(ERROR_LINES_MAX), control),
     };
     // What is not a result may say why.
     if !stdout.is_empty() {
@@ -85,18 +81,20 @@ pub(super) async fn judge(ended: Ended, settings: &ExecSettings, context: &Conte
 }
 
 /// A program that ended by itself, and not well.
-fn exited(code: Option<i32>, status: Option<ExitStatus>, stderr_end: &str, control: Control) -> Outcome {
-    let (class, how) = match (code, status.and_then(|status| status.signal())) {
-        (Some(EXIT_RETRY_LATER), _) => ("retry-later", format!("exit code {EXIT_RETRY_LATER} (retry later)")),
-        (Some(EXIT_GIVE_UP), _) => ("give-up", format!("exit code {EXIT_GIVE_UP} (give up)")),
-        (Some(code), _) => ("exit", format!("exit code {code}")),
-        (None, Some(number)) => ("signal", format!("killed by signal {number}{}", signal_name(number))),
-        (None, None) => ("signal", "killed, and did not go away".to_owned()),
+fn exited(exit: Option<Exit>, stderr_end: &str, control: Control) -> Outcome {
+    let (class, how) = match exit {
+        Some(Exit::Code(EXIT_RETRY_LATER)) => {
+            ("retry-later", format!("exit code {EXIT_RETRY_LATER} (retry later)"))
+        }
+        Some(Exit::Code(EXIT_GIVE_UP)) => ("give-up", format!("exit code {EXIT_GIVE_UP} (give up)")),
+        Some(Exit::Code(code)) => ("exit", format!("exit code {code}")),
+        Some(Exit::Signal(number)) => ("signal", format!("killed by signal {number}{}", signal_name(number))),
+        None => ("signal", "killed, and did not go away".to_owned()),
     };
     let said = control.error.as_deref().unwrap_or(stderr_end);
     let error = if said.is_empty() { how } else { format!("{how}: {said}") };
-    let retry = match code {
-        Some(EXIT_GIVE_UP) => Retry::GiveUp,
+    let retry = match exit {
+        Some(Exit::Code(EXIT_GIVE_UP)) => Retry::GiveUp,
         _ => control.retry.unwrap_or(Retry::Policy),
     };
     let class = control.class.unwrap_or_else(|| class.to_owned());

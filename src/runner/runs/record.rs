@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use nix::errno::Errno;
 use nix::libc;
 
 /// A line of `/proc/<pid>/stat` is shorter.
@@ -28,35 +29,28 @@ impl Recorder {
     /// Writes it, and fails if the worker has died: then nobody would look for the record in time.
     ///
     /// # Safety
-    /// Made for the child between fork and exec: it only makes system calls, and allocates nothing.
-    pub(in crate::runner) unsafe fn write(&self) -> io::Result<()> {
+    /// Made for a child before it runs its program: it only makes system calls, and allocates nothing.
+    pub(in crate::runner) unsafe fn write(&self) -> Result<(), Errno> {
         let mut line = [0u8; STAT_BYTES_MAX];
         // SAFETY: the paths end with NUL, the buffers are as long as said, the descriptors are open.
         unsafe {
-            let stat = check(libc::open(c"/proc/self/stat".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC))?;
-            let line_bytes = libc::read(stat, line.as_mut_ptr().cast(), line.len());
+            let stat =
+                Errno::result(libc::open(c"/proc/self/stat".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC))?;
+            let line_bytes = Errno::result(libc::read(stat, line.as_mut_ptr().cast(), line.len()))?;
             libc::close(stat);
             let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_CLOEXEC;
-            let record = check(libc::open(self.path.as_ptr(), flags, 0o600))?;
-            let written = libc::write(record, line.as_ptr().cast(), line_bytes.max(0) as usize);
-            let error = io::Error::last_os_error();
+            let record = Errno::result(libc::open(self.path.as_ptr(), flags, 0o600))?;
+            let written = Errno::result(libc::write(record, line.as_ptr().cast(), line_bytes as usize))?;
             libc::close(record);
-            if written < 0 {
-                return Err(error);
-            }
-            if line_bytes <= 0 || written != line_bytes {
-                return Err(io::Error::from_raw_os_error(libc::EIO));
+            if written != line_bytes {
+                return Err(Errno::ENOSPC);
             }
             if libc::getppid() != self.worker {
-                return Err(io::Error::from_raw_os_error(libc::ESRCH));
+                return Err(Errno::ESRCH);
             }
         }
         Ok(())
     }
-}
-
-fn check(descriptor: libc::c_int) -> io::Result<libc::c_int> {
-    if descriptor < 0 { Err(io::Error::last_os_error()) } else { Ok(descriptor) }
 }
 
 /// What counts of a process, see proc_pid_stat(5).

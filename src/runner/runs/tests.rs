@@ -14,12 +14,12 @@ fn a_job() -> JobId {
 }
 
 #[test]
-fn a_folder_nested_ten_thousand_deep_is_removed() {
+fn a_folder_nested_thousands_deep_is_removed() {
     let folder = tempfile::tempdir().unwrap();
     let top = folder.path().join("top");
     std::fs::create_dir(&top).unwrap();
     let mut place = std::os::fd::OwnedFd::from(File::open(&top).unwrap());
-    for _ in 0..10_000 {
+    for _ in 0..3_000 {
         mkdirat(&place, "deeper", Mode::S_IRWXU).unwrap();
         place = openat(&place, "deeper", OFlag::O_RDONLY | OFlag::O_DIRECTORY, Mode::empty()).unwrap();
     }

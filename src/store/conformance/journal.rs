@@ -121,6 +121,9 @@ pub async fn the_fence_is_in_the_append(store: TestStore) {
     let next = SegmentKey { epoch: higher, ..segment() };
     assert_eq!(append(&store, &commit_of(next, 0, "row 0 of the next")).await, AppendOutcome::Fenced);
     assert_eq!(all_commits(&store, own).await, [stored(0, "row 0"), stored(1, "row 1")]);
+    let unclaimed = SegmentKey { epoch: epoch(3, 0), ..segment() };
+    let outcome = append(&store, &commit_of(unclaimed, 0, "row")).await;
+    assert_eq!(outcome, AppendOutcome::Durable, "no claim, no fence");
 }
 
 pub async fn a_superseded_append_writes_nothing(store: TestStore) {

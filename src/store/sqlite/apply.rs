@@ -8,7 +8,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::super::checks::other_bytes;
 use super::super::{Append, BlobChunk, Claim, CommitKey, Document, IndexEntry, SegmentKey, StoreError};
-use super::schema::{as_of, bits, epoch, ordered, partition, read_epoch, segment};
+use super::read;
+use super::schema::{as_of, bits, epoch, ordered, partition, read_epoch, segment, sum};
 use crate::model::{Epoch, PartitionId};
 
 /// Bytes of rows that one slice of a drop deletes; the first row is deleted whatever its size.
@@ -63,7 +64,7 @@ pub(super) enum Applied {
     Done,
     /// An append whose epoch is the highest claimed.
     Fenced,
-    /// An append of a partition that nobody claimed.
+    /// An append whose epoch nobody claimed, nor a higher one.
     Unfenced,
     /// An append that was not made.
     Superseded(Epoch),
@@ -118,20 +119,20 @@ fn append_commit(connection: &Connection, append: &Append) -> Result<Applied, Ap
     append.blobs.iter().try_for_each(|chunk| insert_chunk(connection, append.segment, chunk))?;
     insert_entries(connection, &append.entries)?;
     let (group, part, epoch, segment) = segment(append.segment);
-    let key = params![group, part, epoch, segment, ordered(append.commit), &append.row[..]];
+    let row = &append.row[..];
     let inserted = connection
-        .prepare_cached("INSERT INTO commits VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING")?
-        .execute(key)?;
+        .prepare_cached("INSERT INTO commits VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING")?
+        .execute(params![group, part, epoch, segment, ordered(append.commit), row, sum(row)])?;
     if inserted == 0 {
         let same = connection
             .prepare_cached(
                 "SELECT row = ?6 FROM commits
                  WHERE grp = ?1 AND part = ?2 AND epoch = ?3 AND segment = ?4 AND number = ?5",
             )?
-            .query_row(key, |row| row.get(0))?;
+            .query_row(params![group, part, epoch, segment, ordered(append.commit), row], |row| row.get(0))?;
         must_be_same(same, || format!("commit {}", append.commit))?;
     }
-    Ok(if highest.is_some() { Applied::Fenced } else { Applied::Unfenced })
+    Ok(if highest == Some(append.segment.epoch) { Applied::Fenced } else { Applied::Unfenced })
 }
 
 /// The highest claimed epoch: what a fence reads.
@@ -169,13 +170,7 @@ fn swap(
     expected: Option<u64>,
     value: Option<&[u8]>,
 ) -> Result<Applied, ApplyError> {
-    let there = connection
-        .prepare_cached("SELECT version, value FROM documents WHERE key = ?1")?
-        .query_row(params![key], |row| {
-            let version: i64 = row.get(0)?;
-            Ok(Document { version: version.cast_unsigned(), value: Bytes::from(row.get::<_, Vec<u8>>(1)?) })
-        })
-        .optional()?;
+    let there = read::document(connection, key)?;
     if there.as_ref().map(|document| document.version) != expected {
         return Ok(Applied::Conflict(there));
     }
@@ -187,8 +182,8 @@ fn swap(
         .query_row([], |row| row.get(0))?;
     match value {
         Some(value) => connection
-            .prepare_cached("INSERT OR REPLACE INTO documents VALUES (?1, ?2, ?3)")?
-            .execute(params![key, version, value])?,
+            .prepare_cached("INSERT OR REPLACE INTO documents VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![key, version, value, sum(value)])?,
         None => connection.prepare_cached("DELETE FROM documents WHERE key = ?1")?.execute(params![key])?,
     };
     Ok(Applied::Version(version.cast_unsigned()))
@@ -196,17 +191,17 @@ fn swap(
 
 fn insert_chunk(connection: &Connection, key: SegmentKey, chunk: &BlobChunk) -> Result<(), ApplyError> {
     let (group, part, epoch, segment) = segment(key);
-    let row = params![group, part, epoch, segment, bits(chunk.blob), chunk.chunk, &chunk.bytes[..]];
+    let (blob, bytes) = (bits(chunk.blob), &chunk.bytes[..]);
     let inserted = connection
-        .prepare_cached("INSERT INTO blobs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING")?
-        .execute(row)?;
+        .prepare_cached("INSERT INTO blobs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING")?
+        .execute(params![group, part, epoch, segment, blob, chunk.chunk, bytes, sum(bytes)])?;
     if inserted == 0 {
         let same = connection
             .prepare_cached(
                 "SELECT bytes = ?7 FROM blobs WHERE grp = ?1 AND part = ?2 AND epoch = ?3
                  AND segment = ?4 AND blob = ?5 AND chunk = ?6",
             )?
-            .query_row(row, |row| row.get(0))?;
+            .query_row(params![group, part, epoch, segment, blob, chunk.chunk, bytes], |row| row.get(0))?;
         must_be_same(same, || format!("chunk {} of blob {}", chunk.chunk, chunk.blob))?;
     }
     Ok(())
@@ -219,17 +214,16 @@ fn insert_summary(
     summary: &[u8],
 ) -> Result<Applied, ApplyError> {
     let (group, part, epoch, segment) = segment(key);
-    let row = params![group, part, epoch, segment, as_of(commit), summary];
     let inserted = connection
-        .prepare_cached("INSERT INTO summaries VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING")?
-        .execute(row)?;
+        .prepare_cached("INSERT INTO summaries VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING")?
+        .execute(params![group, part, epoch, segment, as_of(commit), summary, sum(summary)])?;
     if inserted == 0 {
         let same = connection
             .prepare_cached(
                 "SELECT summary = ?6 FROM summaries
                  WHERE grp = ?1 AND part = ?2 AND epoch = ?3 AND segment = ?4 AND as_of = ?5",
             )?
-            .query_row(row, |row| row.get(0))?;
+            .query_row(params![group, part, epoch, segment, as_of(commit), summary], |row| row.get(0))?;
         must_be_same(same, || format!("the summary as of commit {}", commit.commit))?;
     }
     Ok(Applied::Done)
@@ -242,17 +236,17 @@ fn insert_progress(
     progress: &[u8],
 ) -> Result<Applied, ApplyError> {
     let (group, part) = partition(id);
-    let row = params![group, part, epoch(commit.epoch), ordered(commit.commit), progress];
+    let (epoch, number) = (epoch(commit.epoch), ordered(commit.commit));
     let inserted = connection
-        .prepare_cached("INSERT INTO progress VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING")?
-        .execute(row)?;
+        .prepare_cached("INSERT INTO progress VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING")?
+        .execute(params![group, part, epoch, number, progress, sum(progress)])?;
     if inserted == 0 {
         let same = connection
             .prepare_cached(
                 "SELECT progress = ?5 FROM progress
                  WHERE grp = ?1 AND part = ?2 AND epoch = ?3 AND number = ?4",
             )?
-            .query_row(row, |row| row.get(0))?;
+            .query_row(params![group, part, epoch, number, progress], |row| row.get(0))?;
         must_be_same(same, || format!("the progress as of commit {}", commit.commit))?;
     }
     Ok(Applied::Done)

@@ -21,7 +21,9 @@ const STEP_PAGES: i32 = 1_024;
 /// Copies the store to `to`, which must not exist.
 pub(super) fn copy(source: &Source, to: &Path) -> Result<(), StoreError> {
     let mut unfinished = to.as_os_str().to_owned();
-    unfinished.push(format!(".part-{}", std::process::id()));
+    // A name that no other backup has, and no rest of one that was killed.
+    let random = getrandom::u32().map_err(|error| failed(to, &std::io::Error::other(error.to_string())))?;
+    unfinished.push(format!(".part-{random:08x}"));
     let unfinished = PathBuf::from(unfinished);
     refuse_existing(to)?;
     let mut options = OpenOptions::new();
@@ -65,8 +67,15 @@ fn copy_pages(source: &Source, to: &Path) -> Result<(), StoreError> {
 fn finish(unfinished: &Path, to: &Path) -> Result<(), StoreError> {
     File::open(unfinished).and_then(|file| file.sync_all()).map_err(|error| failed(unfinished, &error))?;
     // Unlike a rename, a link never takes the place of a file that has come meanwhile.
-    fs::hard_link(unfinished, to).map_err(|error| failed(to, &error))?;
-    fs::remove_file(unfinished).map_err(|error| failed(unfinished, &error))?;
+    match fs::hard_link(unfinished, to) {
+        Ok(()) => fs::remove_file(unfinished).map_err(|error| failed(unfinished, &error))?,
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Err(failed(to, &error)),
+        // A file system without links.
+        Err(_) => {
+            refuse_existing(to)?;
+            fs::rename(unfinished, to).map_err(|error| failed(to, &error))?;
+        }
+    }
     sync_folder(to).map_err(|error| failed(to, &error))
 }
 

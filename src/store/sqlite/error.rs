@@ -8,6 +8,7 @@
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access};
 use rusqlite::{Connection, ErrorCode, ffi};
 
 use super::super::{StoreError, StoreErrorKind};
@@ -39,6 +40,13 @@ fn no_space(error: &rusqlite::Error, errno: Errno) -> bool {
     }
 }
 
+/// Whether the file and its folder allow it; if so, it is something else (too many open files, say).
+fn may_be_opened(path: &Path) -> bool {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    access(path, AccessFlags::R_OK | AccessFlags::W_OK).is_ok()
+        && access(folder.unwrap_or(Path::new(".")), AccessFlags::W_OK | AccessFlags::X_OK).is_ok()
+}
+
 /// Whether the connection can't be trusted after that error.
 pub(super) fn spoils_connection(error: &rusqlite::Error) -> bool {
     !matches!(
@@ -59,11 +67,22 @@ pub(super) fn describe(path: &Path, connection: Option<&Connection>, error: &rus
         );
     }
     match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => kind(
+        // Without an error of SQLite's own, a column is not what its table says.
+        None | Some(ErrorCode::DatabaseCorrupt) => kind(
             StoreErrorKind::Damaged,
-            format!("{file} is damaged ({error}); nothing was changed; restore a backup, or move it away"),
+            format!("{file} is damaged ({error}); it is left as it is; restore a backup, or move it away"),
         ),
-        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => kind(
+        Some(ErrorCode::NotADatabase) => kind(
+            StoreErrorKind::Damaged,
+            format!(
+                "{file} is no store, or its beginning is damaged; restore a backup, or name another file"
+            ),
+        ),
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => kind(
+            StoreErrorKind::Permission,
+            format!("{file} can't be opened or written by this user ({error}); check its owner and mode"),
+        ),
+        Some(ErrorCode::CannotOpen) if !may_be_opened(path) => kind(
             StoreErrorKind::Permission,
             format!("{file} can't be opened or written by this user ({error}); check its owner and mode"),
         ),

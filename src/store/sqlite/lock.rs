@@ -36,7 +36,10 @@ impl StoreLock {
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(file) => {
                 let mut lock = Self { file, path };
-                lock.say(None)?;
+                // On a full disk the lock holds all the same, it only says less.
+                if let Err(error) = lock.say(None) {
+                    tracing::warn!(%error, "the store's lock doesn't say who holds it");
+                }
                 Ok(lock)
             }
             Err((file, Errno::EWOULDBLOCK)) => Err(StoreError::new(

@@ -68,8 +68,8 @@ impl SqliteStore {
     /// Refuses a file that another process owns, that is damaged, or of a newer format; such a file
     /// is left as it is.
     pub fn open(path: &Path, options: SqliteOptions) -> Result<Self, StoreError> {
-        let source = Source { path: path.to_owned(), options };
-        let lock = StoreLock::take(path)?;
+        let source = Source { path: open::canonical(path)?, options };
+        let lock = StoreLock::take(&source.path)?;
         source.prepare()?;
         let counters = Arc::new(Counters::default());
         let backup_runs = Arc::new(AtomicBool::new(false));
@@ -97,7 +97,7 @@ impl SqliteStore {
 
     /// Opens the store in that file for reading only, beside the process that owns it if there is one.
     pub fn open_read_only(path: &Path) -> Result<Self, StoreError> {
-        let source = Source { path: path.to_owned(), options: SqliteOptions::default() };
+        let source = Source { path: open::canonical(path)?, options: SqliteOptions::default() };
         let connection = source.checked_reader()?;
         let readers = Arc::new(Readers::new(source, vec![connection]));
         Ok(Self { readers, counters: Arc::default(), backup_runs: Arc::default(), owner: None })

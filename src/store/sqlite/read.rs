@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, ffi, params};
 use tokio::sync::Semaphore;
 
 use super::super::{
@@ -14,7 +14,7 @@ use super::super::{
 };
 use super::error::{describe, spoils_connection};
 use super::open::Source;
-use super::schema::{as_of, bits, epoch, ordered, partition, read_epoch, segment};
+use super::schema::{as_of, bits, epoch, ordered, partition, read_epoch, segment, sum};
 use crate::model::{Epoch, PartitionId};
 
 /// Connections for reading.
@@ -90,13 +90,23 @@ fn bytes(row: &Row<'_>, column: usize) -> rusqlite::Result<Bytes> {
     Ok(Bytes::from(row.get::<_, Vec<u8>>(column)?))
 }
 
+/// A value whose sum is in the next column: what was written, or an error.
+fn value(row: &Row<'_>, column: usize) -> rusqlite::Result<Bytes> {
+    let value = bytes(row, column)?;
+    if sum(&value) == row.get::<_, u32>(column + 1)? {
+        return Ok(value);
+    }
+    let message = "the bytes of a row are not those that were written".to_owned();
+    Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT), Some(message)))
+}
+
 fn to_document(row: &Row<'_>, column: usize) -> rusqlite::Result<Document> {
-    Ok(Document { version: row.get::<_, i64>(column)?.cast_unsigned(), value: bytes(row, column + 1)? })
+    Ok(Document { version: row.get::<_, i64>(column)?.cast_unsigned(), value: value(row, column + 1)? })
 }
 
 pub(super) fn document(connection: &Connection, key: &str) -> rusqlite::Result<Option<Document>> {
     connection
-        .prepare_cached("SELECT version, value FROM documents WHERE key = ?1")?
+        .prepare_cached("SELECT version, value, sum FROM documents WHERE key = ?1")?
         .query_row(params![key], |row| to_document(row, 0))
         .optional()
 }
@@ -108,7 +118,7 @@ pub(super) fn documents(
     limit: usize,
 ) -> rusqlite::Result<Vec<(String, Document)>> {
     let mut select = connection.prepare_cached(
-        "SELECT key, version, value FROM documents WHERE key >= ?1 AND key > ?2 ORDER BY key LIMIT ?3",
+        "SELECT key, version, value, sum FROM documents WHERE key >= ?1 AND key > ?2 ORDER BY key LIMIT ?3",
     )?;
     let mut rows = select.query(params![prefix, after, limited(limit)])?;
     let mut page = Vec::new();
@@ -148,7 +158,7 @@ pub(super) fn commits(
 ) -> rusqlite::Result<Vec<StoredCommit>> {
     let (group, part, epoch, segment) = segment(key);
     let mut select = connection.prepare_cached(
-        "SELECT number, row FROM commits
+        "SELECT number, row, sum FROM commits
          WHERE grp = ?1 AND part = ?2 AND epoch = ?3 AND segment = ?4 AND number >= ?5
          ORDER BY number LIMIT ?6",
     )?;
@@ -156,13 +166,12 @@ pub(super) fn commits(
     let mut page = Vec::new();
     let mut page_bytes = 0;
     while let Some(row) = rows.next()? {
-        let bytes = row.get_ref(1)?.as_blob()?;
-        page_bytes += bytes.len();
+        page_bytes += row.get_ref(1)?.as_blob()?.len();
         if page_bytes > bytes_max && !page.is_empty() {
             break;
         }
         let commit = row.get::<_, i64>(0)?.cast_unsigned();
-        page.push(StoredCommit { commit, row: Bytes::copy_from_slice(bytes) });
+        page.push(StoredCommit { commit, row: value(row, 1)? });
     }
     Ok(page)
 }
@@ -176,10 +185,10 @@ pub(super) fn blob(
     let (group, part, epoch, segment) = segment(key);
     connection
         .prepare_cached(
-            "SELECT bytes FROM blobs WHERE grp = ?1 AND part = ?2 AND epoch = ?3 AND segment = ?4
+            "SELECT bytes, sum FROM blobs WHERE grp = ?1 AND part = ?2 AND epoch = ?3 AND segment = ?4
              AND blob = ?5 AND chunk = ?6",
         )?
-        .query_row(params![group, part, epoch, segment, bits(blob), chunk], |row| bytes(row, 0))
+        .query_row(params![group, part, epoch, segment, bits(blob), chunk], |row| value(row, 0))
         .optional()
 }
 
@@ -191,10 +200,10 @@ pub(super) fn summary(
     let (group, part, epoch, segment) = segment(key);
     connection
         .prepare_cached(
-            "SELECT summary FROM summaries
+            "SELECT summary, sum FROM summaries
              WHERE grp = ?1 AND part = ?2 AND epoch = ?3 AND segment = ?4 AND as_of = ?5",
         )?
-        .query_row(params![group, part, epoch, segment, as_of(commit)], |row| bytes(row, 0))
+        .query_row(params![group, part, epoch, segment, as_of(commit)], |row| value(row, 0))
         .optional()
 }
 
@@ -206,11 +215,11 @@ pub(super) fn progress(
 ) -> rusqlite::Result<Vec<(u64, Bytes)>> {
     let (group, part) = partition(id);
     let mut select = connection.prepare_cached(
-        "SELECT number, progress FROM progress WHERE grp = ?1 AND part = ?2 AND epoch = ?3
+        "SELECT number, progress, sum FROM progress WHERE grp = ?1 AND part = ?2 AND epoch = ?3
          ORDER BY number DESC LIMIT ?4",
     )?;
     let rows = select.query_map(params![group, part, epoch(of), limited(limit)], |row| {
-        Ok((row.get::<_, i64>(0)?.cast_unsigned(), bytes(row, 1)?))
+        Ok((row.get::<_, i64>(0)?.cast_unsigned(), value(row, 1)?))
     })?;
     rows.collect()
 }

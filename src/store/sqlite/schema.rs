@@ -5,6 +5,9 @@
 //! incarnations from 2^63 on, for which SQLite's integers have no room. Numbers that are only looked
 //! up (buckets, blobs) keep their 64 bits as a signed integer.
 //!
+//! Each value has its CRC-32 beside it: SQLite notices damage in the pages that say what is where,
+//! but not in the bytes of a row.
+//!
 //! `auto_vacuum=INCREMENTAL` is part of the format, since it can't be changed later: pages of
 //! dropped segments are used again, and the end of the file is given back when much of it is free.
 
@@ -35,7 +38,8 @@ CREATE TABLE settings (
     name TEXT NOT NULL PRIMARY KEY, value INTEGER NOT NULL
 ) WITHOUT ROWID, STRICT;
 CREATE TABLE documents (
-    key TEXT NOT NULL PRIMARY KEY, version INTEGER NOT NULL, value BLOB NOT NULL
+    key TEXT NOT NULL PRIMARY KEY, version INTEGER NOT NULL, value BLOB NOT NULL,
+    sum INTEGER NOT NULL
 ) WITHOUT ROWID, STRICT;
 CREATE TABLE claims (
     grp INTEGER NOT NULL, part INTEGER NOT NULL, epoch BLOB NOT NULL, owner BLOB NOT NULL,
@@ -43,22 +47,22 @@ CREATE TABLE claims (
 ) WITHOUT ROWID, STRICT;
 CREATE TABLE commits (
     grp INTEGER NOT NULL, part INTEGER NOT NULL, epoch BLOB NOT NULL, segment INTEGER NOT NULL,
-    number INTEGER NOT NULL, row BLOB NOT NULL,
+    number INTEGER NOT NULL, row BLOB NOT NULL, sum INTEGER NOT NULL,
     PRIMARY KEY (grp, part, epoch, segment, number)
 ) WITHOUT ROWID, STRICT;
 CREATE TABLE blobs (
     grp INTEGER NOT NULL, part INTEGER NOT NULL, epoch BLOB NOT NULL, segment INTEGER NOT NULL,
-    blob INTEGER NOT NULL, chunk INTEGER NOT NULL, bytes BLOB NOT NULL,
+    blob INTEGER NOT NULL, chunk INTEGER NOT NULL, bytes BLOB NOT NULL, sum INTEGER NOT NULL,
     PRIMARY KEY (grp, part, epoch, segment, blob, chunk)
 ) WITHOUT ROWID, STRICT;
 CREATE TABLE summaries (
     grp INTEGER NOT NULL, part INTEGER NOT NULL, epoch BLOB NOT NULL, segment INTEGER NOT NULL,
-    as_of BLOB NOT NULL, summary BLOB NOT NULL,
+    as_of BLOB NOT NULL, summary BLOB NOT NULL, sum INTEGER NOT NULL,
     PRIMARY KEY (grp, part, epoch, segment, as_of)
 ) WITHOUT ROWID, STRICT;
 CREATE TABLE progress (
     grp INTEGER NOT NULL, part INTEGER NOT NULL, epoch BLOB NOT NULL, number INTEGER NOT NULL,
-    progress BLOB NOT NULL,
+    progress BLOB NOT NULL, sum INTEGER NOT NULL,
     PRIMARY KEY (grp, part, epoch, number)
 ) WITHOUT ROWID, STRICT;
 CREATE TABLE entries (
@@ -108,6 +112,11 @@ pub(super) fn bits(number: u64) -> i64 {
 /// there on finds as little as one from the highest.
 pub(super) fn ordered(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// What is kept beside a value, so that damage is noticed.
+pub(super) fn sum(value: &[u8]) -> u32 {
+    crc32fast::hash(value)
 }
 
 /// The first columns of a partition's rows.

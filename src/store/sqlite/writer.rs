@@ -40,7 +40,7 @@ const READERS_TIMEOUT: Duration = Duration::from_secs(1);
 /// Free pages are given back when they are more than this part of the file.
 const FREE_PART: i64 = 4;
 /// Pages that are given back with one slice of a drop.
-const VACUUM_PAGES: i64 = 512;
+const VACUUM_PAGES: i64 = 1_024;
 
 /// What a caller waits for.
 pub(super) type Answer = Result<Applied, Failure>;
@@ -65,13 +65,23 @@ pub(super) struct Writer {
 /// How long the write-ahead log is.
 #[derive(Default)]
 pub(super) struct Log {
-    /// Frames in it, told by SQLite after each commit.
-    frames: Arc<AtomicU64>,
-    /// Frames after the commit before.
+    told: Arc<Told>,
+    /// What was told of the commit before.
     frames_before: u64,
+    commits_before: u64,
+    /// Frames that are in the file already.
+    frames_copied: u64,
     page_bytes: u64,
     /// The next checkpoint is tried from so many frames on.
     checkpoint_at: u64,
+}
+
+/// What SQLite tells after each commit that has written something.
+#[derive(Default)]
+struct Told {
+    /// Frames in the log.
+    frames: AtomicU64,
+    commits: AtomicU64,
 }
 
 impl Writer {
@@ -172,13 +182,16 @@ impl Writer {
                 add(&self.counters.commit_bytes, append.row.len() as u64);
             }
         }
-        let frames = self.log.frames.load(Ordering::Relaxed);
-        if frames == self.log.frames_before {
+        let commits = self.log.told.commits.load(Ordering::Relaxed);
+        if commits == self.log.commits_before {
             return;
         }
+        self.log.commits_before = commits;
+        let frames = self.log.told.frames.load(Ordering::Relaxed);
         add(&self.counters.transactions, 1);
-        let begun_anew = frames < self.log.frames_before || self.log.frames_before == 0;
+        let begun_anew = frames <= self.log.frames_before || self.log.frames_before == 0;
         if begun_anew {
+            self.log.frames_copied = 0;
             self.log.checkpoint_at = self.log.frames_of(self.source.options.checkpoint_bytes);
         }
         self.log.frames_before = frames;
@@ -194,7 +207,7 @@ impl Writer {
 
     /// Copies the log into the file when it has grown, so that it is begun anew.
     fn bound_log(&mut self) {
-        let frames = self.log.frames.load(Ordering::Relaxed);
+        let frames = self.log.told.frames.load(Ordering::Relaxed);
         if frames < self.log.checkpoint_at {
             return;
         }
@@ -203,12 +216,20 @@ impl Writer {
         let wait = beyond && !self.backup_runs.load(Ordering::Relaxed);
         let Some(connection) = &self.connection else { return };
         // A checkpoint that fails has lost nothing: the log still has it all, and it is tried again.
-        if let Err(error) = checkpoint(connection, wait) {
-            tracing::warn!(path = %self.source.path.display(), %error, "the write-ahead log can't be copied");
-        } else if options.synchronous.syncs() {
-            add(&self.counters.fsyncs, 2);
+        match checkpoint(connection, wait) {
+            Ok((all, copied)) => {
+                let syncs = self.log.syncs_of_checkpoint(all, copied);
+                if options.synchronous.syncs() {
+                    add(&self.counters.fsyncs, syncs);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(path = %self.source.path.display(), %error, "the write-ahead log can't be copied");
+            }
         }
-        self.log.checkpoint_at = frames + self.log.frames_of(options.checkpoint_bytes / 4).max(1);
+        // A reader that stays must not make every commit wait for it.
+        let step_bytes = if wait { options.checkpoint_bytes } else { options.checkpoint_bytes / 4 };
+        self.log.checkpoint_at = frames + self.log.frames_of(step_bytes).max(1);
     }
 }
 
@@ -227,14 +248,22 @@ impl Log {
     fn watch(&mut self, connection: &mut Connection) -> rusqlite::Result<()> {
         self.page_bytes =
             connection.pragma_query_value(None, "page_size", |row| row.get::<_, u32>(0))?.into();
-        let (frames, _) = connection.wal_checkpoint_v2(DEFAULT_NAME, CheckpointMode::NOOP)?;
+        let (frames, copied) = connection.wal_checkpoint_v2(DEFAULT_NAME, CheckpointMode::NOOP)?;
         self.frames_before = u64::try_from(frames).unwrap_or(0);
-        self.frames.store(self.frames_before, Ordering::Relaxed);
-        let told = self.frames.clone();
+        self.frames_copied = u64::try_from(copied).unwrap_or(0);
+        self.told.frames.store(self.frames_before, Ordering::Relaxed);
+        let told = self.told.clone();
         connection.wal_hook(Some(move |_: &mut Wal, frames: std::ffi::c_int| {
-            told.store(u64::try_from(frames).unwrap_or(0), Ordering::Relaxed);
+            told.frames.store(u64::try_from(frames).unwrap_or(0), Ordering::Relaxed);
+            told.commits.fetch_add(1, Ordering::Relaxed);
             Ok(())
         }))
+    }
+
+    /// The log is synced before anything is copied, and the file when all is.
+    fn syncs_of_checkpoint(&mut self, all: u64, copied: u64) -> u64 {
+        let before = std::mem::replace(&mut self.frames_copied, copied);
+        if copied <= before { 0 } else { 1 + u64::from(copied == all) }
     }
 
     fn frames_of(&self, bytes: u64) -> u64 {
@@ -242,15 +271,22 @@ impl Log {
     }
 }
 
-fn checkpoint(connection: &Connection, wait: bool) -> rusqlite::Result<()> {
+/// Copies what it can; how many frames the log has, and how many of them are in the file now.
+fn checkpoint(connection: &Connection, wait: bool) -> rusqlite::Result<(u64, u64)> {
+    let run = |mode| {
+        let (all, copied) = connection.wal_checkpoint_v2(DEFAULT_NAME, mode)?;
+        Ok((u64::try_from(all).unwrap_or(0), u64::try_from(copied).unwrap_or(0)))
+    };
     if !wait {
-        return connection.wal_checkpoint_v2(DEFAULT_NAME, CheckpointMode::PASSIVE).map(drop);
+        return run(CheckpointMode::PASSIVE);
     }
     connection.busy_timeout(READERS_TIMEOUT)?;
-    let done = match connection.wal_checkpoint_v2(DEFAULT_NAME, CheckpointMode::RESTART) {
-        // A reader was slower than that: its own checkpoint is tried again later.
-        Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => Ok(()),
-        done => done.map(drop),
+    let done = match run(CheckpointMode::RESTART) {
+        // A reader was slower than that: the log is as it was, and it is tried again later.
+        Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => {
+            run(CheckpointMode::NOOP)
+        }
+        done => done,
     };
     connection.busy_timeout(super::open::BUSY_TIMEOUT)?;
     done
@@ -272,7 +308,10 @@ fn begin_and_apply(connection: &Connection, group: &[Request]) -> Result<Vec<App
 fn give_back(connection: &Connection) -> rusqlite::Result<()> {
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     if pragma("freelist_count")? > pragma("page_count")? / FREE_PART {
-        connection.execute_batch(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
+        // Each step gives back one page.
+        let mut vacuum = connection.prepare(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
+        let mut steps = vacuum.query([])?;
+        while steps.next()?.is_some() {}
     }
     Ok(())
 }

@@ -1,0 +1,904 @@
+//! One partition's engines, one after another, over a store in memory.
+//!
+//! Nothing happens by itself: the test says when a commit becomes durable, when it is released, when
+//! a read is answered, who dies. What the engine does is compared with [`Facts`] as it comes.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use bytes::Bytes;
+use prost::Message;
+
+use super::facts::Facts;
+use crate::engine::*;
+use crate::model::row::{
+    BlobRef, ChainLink, CommitRef, CommitRow, JobRow, MarkerRow, Origin, Place, ProgressRow, SegmentName,
+    SummaryRow, TokensRow,
+};
+use crate::model::view::Counts;
+use crate::model::{
+    Backoff, Epoch, JobId, JobState, NewJob, Outcome, PartitionId, QueueNumber, QueueSettings, Retry, Span,
+    limits,
+};
+
+pub const PARTITION: PartitionId = PartitionId { group: 7, index: 3 };
+pub const START_MS: u64 = 1_700_000_000_000;
+
+/// A runner, as it sees itself. It outlives owners.
+#[derive(Clone, Debug, Default)]
+pub struct FakeRunner {
+    pub kinds: Vec<String>,
+    pub running: Vec<(JobId, u32)>,
+}
+
+/// What the store holds.
+#[derive(Default)]
+pub struct FakeStore {
+    pub rows: BTreeMap<(u32, u64), (SegmentName, Bytes)>,
+    blobs: HashMap<(SegmentName, u64, u32), Bytes>,
+    pub entries: Vec<Entry>,
+    pub summaries: BTreeMap<(SegmentName, CommitRef), Bytes>,
+    pub progress: BTreeMap<(u32, u64), Bytes>,
+    pub dropped: BTreeSet<SegmentName>,
+}
+
+/// What an engine waits for.
+#[derive(Debug)]
+pub enum Read {
+    Summary { segment: u32, name: SegmentName, as_of: CommitRef },
+    Jobs { segment: u32, name: SegmentName, jobs: Vec<RewriteRequest> },
+}
+
+/// A commit that was taken, with the progress that came with it.
+pub struct InFlight {
+    pub commit: Commit,
+    pub progress: Option<Progress>,
+    pub durable: bool,
+}
+
+pub struct World {
+    pub settings: EngineSettings,
+    pub queues: BTreeMap<QueueNumber, (QueueSettings, bool)>,
+    pub engine: Engine,
+    pub now_ms: u64,
+    pub store: FakeStore,
+    chain: Vec<ChainLink>,
+    pub in_flight: VecDeque<InFlight>,
+    /// Progress whose commit is released, not yet durable.
+    pub progress_waiting: VecDeque<Progress>,
+    pub reads: VecDeque<Read>,
+    /// Condemned and released: by which commit of which epoch.
+    pub drops: Vec<(SegmentName, u64)>,
+    pub progress_durable: Option<u64>,
+    pub runners: BTreeMap<RunnerId, FakeRunner>,
+    next_ticket: Ticket,
+    next_runner: RunnerId,
+    pub replies: HashMap<Ticket, Reply>,
+    /// Facts of all commits that were taken.
+    pub taken: Facts,
+    /// Facts of all that is released.
+    pub released: Facts,
+    released_up_to: Option<u64>,
+    /// Attempts that were ever handed out.
+    pub handed_out: BTreeSet<(JobId, u32)>,
+    /// Hand-outs in order.
+    pub order: Vec<HandOut>,
+    pub revoked: Vec<(RunnerId, JobId, u32, Revocation)>,
+    pub ended: Vec<(JobId, JobState)>,
+    pub starved: usize,
+    /// Jobs that a producer was told of.
+    pub acknowledged: BTreeSet<JobId>,
+    /// Successes that a runner was told to be taken note of.
+    pub succeeded: BTreeSet<JobId>,
+    /// Tickets of finishes that would be successes.
+    finishing: HashMap<Ticket, JobId>,
+    /// Tickets of reports that must not be accepted.
+    pub never_accepted: BTreeSet<Ticket>,
+    /// Tickets of this owner.
+    asked: BTreeSet<Ticket>,
+    /// Tokens of requests: queue, and by position.
+    enqueued: HashMap<Ticket, (QueueNumber, Vec<Option<String>>)>,
+    /// Jobs that tokens were answered with, and when.
+    tokens: HashMap<(QueueNumber, String), (JobId, u64)>,
+    /// Each event's share of the journal is taken at once: the order of facts is exact.
+    stepwise: bool,
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self::with(EngineSettings::default())
+    }
+
+    pub fn with(settings: EngineSettings) -> Self {
+        let queues =
+            BTreeMap::from([(1, (QueueSettings::default(), false)), (2, (QueueSettings::default(), false))]);
+        let taken = TakenOver {
+            epoch: Epoch { number: 1, incarnation: 1_001 },
+            chain: Vec::new(),
+            origin: Origin { head: None },
+            progress: None,
+            tail: Vec::new(),
+            queues: queues.iter().map(|(&number, (set, paused))| (number, set.clone(), *paused)).collect(),
+            tokens: Vec::new(),
+        };
+        let mut effects = Vec::new();
+        let engine =
+            Engine::open(PARTITION, settings, taken, START_MS, &mut effects).expect("a new partition opens");
+        let mut world = Self {
+            settings,
+            queues,
+            engine,
+            now_ms: START_MS,
+            store: FakeStore::default(),
+            chain: Vec::new(),
+            in_flight: VecDeque::new(),
+            progress_waiting: VecDeque::new(),
+            reads: VecDeque::new(),
+            drops: Vec::new(),
+            progress_durable: None,
+            runners: BTreeMap::new(),
+            next_ticket: 0,
+            next_runner: 100,
+            replies: HashMap::new(),
+            taken: Facts::default(),
+            released: Facts::default(),
+            released_up_to: None,
+            handed_out: BTreeSet::new(),
+            order: Vec::new(),
+            revoked: Vec::new(),
+            ended: Vec::new(),
+            starved: 0,
+            acknowledged: BTreeSet::new(),
+            succeeded: BTreeSet::new(),
+            finishing: HashMap::new(),
+            never_accepted: BTreeSet::new(),
+            asked: BTreeSet::new(),
+            enqueued: HashMap::new(),
+            tokens: HashMap::new(),
+            stepwise: false,
+        };
+        world.take_in(effects);
+        world
+    }
+
+    // Events.
+
+    pub fn event(&mut self, event: Event) {
+        let mut effects = Vec::new();
+        self.engine.handle(self.now_ms, event, &mut effects).expect("the journal adds up");
+        self.take_in(effects);
+        super::invariants::check(&self.engine);
+        if self.stepwise {
+            while self.take() {}
+        }
+    }
+
+    pub fn ticket(&mut self) -> Ticket {
+        self.next_ticket += 1;
+        self.asked.insert(self.next_ticket);
+        self.next_ticket
+    }
+
+    /// Requests that this owner has not answered.
+    pub fn unanswered(&self) -> Vec<Ticket> {
+        self.asked.iter().filter(|ticket| !self.replies.contains_key(ticket)).copied().collect()
+    }
+
+    /// Takes what each event adds to the journal at once, so that the order of facts is exact.
+    pub fn stepwise(&mut self, stepwise: bool) {
+        self.stepwise = stepwise;
+    }
+
+    pub fn enqueue(&mut self, queue: QueueNumber, jobs: Vec<NewJob>) -> Ticket {
+        let ticket = self.ticket();
+        self.enqueued.insert(ticket, (queue, jobs.iter().map(|job| job.token.clone()).collect()));
+        self.event(Event::Enqueue { ticket, queue, jobs });
+        ticket
+    }
+
+    pub fn command(&mut self, job: JobId, command: Command) -> Ticket {
+        let ticket = self.ticket();
+        self.event(Event::Command { ticket, job, place: None, command });
+        ticket
+    }
+
+    /// As whoever routes commands does: if the engine does not know where, the index is asked.
+    pub fn command_by_index(&mut self, job: JobId, command: Command) -> Reply {
+        let ticket = self.command(job, command);
+        self.settle();
+        let reply = self.reply(ticket);
+        if reply != Reply::WhereIsIt {
+            return reply;
+        }
+        let places = self.places_of(job);
+        for place in places {
+            let ticket = self.ticket();
+            self.event(Event::Command { ticket, job, place: Some(place), command });
+            self.settle();
+            let reply = self.reply(ticket);
+            if reply != Reply::WhereIsIt && reply != Reply::UnknownJob {
+                return reply;
+            }
+        }
+        Reply::WhereIsIt
+    }
+
+    /// Places of a job in the index, newest first.
+    pub fn places_of(&self, job: JobId) -> Vec<Place> {
+        let of_job = |entry: &&Entry| {
+            entry.scope == Scope::Place
+                && entry.bucket == place_bucket(job)
+                && entry.term[..] == job.to_bytes()
+        };
+        let mut places: Vec<Place> = self
+            .store
+            .entries
+            .iter()
+            .filter(of_job)
+            .map(|entry| Place::decode(&entry.value[..]).expect("a place"))
+            .collect();
+        places.sort_unstable();
+        places.reverse();
+        places
+    }
+
+    pub fn finish(&mut self, job: JobId, attempt: u32, outcome: Outcome) -> Ticket {
+        self.finish_as(job, attempt, end(outcome))
+    }
+
+    pub fn finish_as(&mut self, job: JobId, attempt: u32, end: AttemptEnd) -> Ticket {
+        let ticket = self.ticket();
+        for runner in self.runners.values_mut() {
+            runner.running.retain(|other| *other != (job, attempt));
+        }
+        if matches!(end.outcome, Outcome::Succeeded { .. }) {
+            self.finishing.insert(ticket, job);
+        }
+        self.event(Event::Finish { ticket, job, attempt, end });
+        ticket
+    }
+
+    pub fn runner(&mut self, runner: RunnerId, kinds: &[&str], room: u32) {
+        let kinds: Vec<String> = kinds.iter().map(|kind| kind.to_string()).collect();
+        self.runners.entry(runner).or_default().kinds = kinds.clone();
+        self.event(Event::RunnerUp { runner, name: format!("host:{runner}"), kinds });
+        self.pull(runner, room);
+    }
+
+    /// A name that no runner has had.
+    pub fn new_runner(&mut self) -> RunnerId {
+        self.next_runner += 1;
+        self.next_runner
+    }
+
+    pub fn pull(&mut self, runner: RunnerId, attempts: u32) {
+        if attempts > 0 {
+            self.event(Event::Pull { runner, attempts });
+        }
+    }
+
+    pub fn runner_gone(&mut self, runner: RunnerId) {
+        self.runners.remove(&runner);
+        self.event(Event::RunnerGone { runner });
+    }
+
+    pub fn pause(&mut self, queue: QueueNumber, paused: bool) {
+        let entry = self.queues.entry(queue).or_default();
+        entry.1 = paused;
+        let settings = entry.0.clone();
+        self.event(Event::Queue { number: queue, settings, paused });
+    }
+
+    pub fn set_queue(&mut self, queue: QueueNumber, settings: QueueSettings) {
+        let paused = self.queues.get(&queue).is_some_and(|(_, paused)| *paused);
+        self.queues.insert(queue, (settings.clone(), paused));
+        self.event(Event::Queue { number: queue, settings, paused });
+    }
+
+    /// Time passes, and the engine is woken as it asked to be.
+    pub fn pass(&mut self, ms: u64) {
+        let until = self.now_ms + ms;
+        for _ in 0..5_000 {
+            match self.engine.next_wake_ms() {
+                Some(at_ms) if at_ms <= until && self.engine.is_open() => {
+                    let stands = at_ms <= self.now_ms;
+                    self.now_ms = self.now_ms.max(at_ms);
+                    self.event(Event::Tick);
+                    self.settle();
+                    if stands && self.engine.next_wake_ms() == Some(at_ms) {
+                        break;
+                    }
+                }
+                _ => break,
+            }
+        }
+        self.now_ms = until;
+        self.event(Event::Tick);
+    }
+
+    // Effects.
+
+    fn take_in(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Reply { ticket, reply } => self.replied(ticket, reply),
+                Effect::ReplyFenced { ticket, reply } => {
+                    assert!(self.in_flight.is_empty(), "a fenced reply rests on what is not released");
+                    self.replied(ticket, reply);
+                }
+                Effect::Prefetch { .. } => {}
+                Effect::HandOut(hand_out) => self.handed(*hand_out),
+                Effect::Revoke { runner, job, attempt, why } => {
+                    self.revoked.push((runner, job, attempt, why));
+                    if why == Revocation::Cancelled
+                        && let Some(runner) = self.runners.get_mut(&runner)
+                    {
+                        runner.running.retain(|other| *other != (job, attempt));
+                    }
+                }
+                Effect::Recalled { .. } => {}
+                Effect::Starved => self.starved += 1,
+                Effect::Ended { job, state } => {
+                    let fact = &self.released.jobs[&job];
+                    assert!(
+                        fact.history.iter().any(|(kind, ..)| *kind as i32 != 0),
+                        "{job} ended without a fact"
+                    );
+                    self.ended.push((job, state));
+                }
+                Effect::LoadSegment { segment, name, as_of } => {
+                    self.reads.push_back(Read::Summary { segment, name, as_of });
+                }
+                Effect::ReadForRewrite { segment, name, jobs } => {
+                    assert!(!jobs.is_empty(), "nothing is asked for");
+                    self.reads.push_back(Read::Jobs { segment, name, jobs });
+                }
+                Effect::Drop { name, condemned_by } => self.drops.push((name, condemned_by)),
+            }
+        }
+    }
+
+    fn replied(&mut self, ticket: Ticket, reply: Reply) {
+        if let Reply::Enqueued(jobs) = &reply {
+            let (queue, tokens) = self.enqueued.remove(&ticket).expect("an enqueue was asked for");
+            for ((id, _, repeated), token) in jobs.iter().zip(tokens) {
+                assert!(self.released.jobs.contains_key(id), "{id} is acknowledged, and not released");
+                let known = self.acknowledged.contains(id);
+                assert!(*repeated || !known, "{id} is acknowledged as new twice");
+                self.acknowledged.insert(*id);
+                self.answered_token(queue, token, *id, *repeated);
+            }
+        }
+        if reply == (Reply::Finished { accepted: true }) {
+            assert!(!self.never_accepted.contains(&ticket), "a late report was accepted");
+        }
+        if let (Reply::Finished { accepted: true }, Some(job)) = (&reply, self.finishing.get(&ticket)) {
+            let fact = &self.released.jobs[job];
+            assert!(
+                matches!(fact.state, Some(JobState::Succeeded) | None),
+                "{job} was reported as done, and is {:?}",
+                fact.state
+            );
+            self.succeeded.insert(*job);
+        }
+        assert!(self.replies.insert(ticket, reply).is_none(), "ticket {ticket} is answered twice");
+    }
+
+    /// A token that was answered lately is answered alike.
+    fn answered_token(&mut self, queue: QueueNumber, token: Option<String>, id: JobId, repeated: bool) {
+        let Some(token) = token else { return assert!(!repeated, "{id} had no token") };
+        match self.tokens.get(&(queue, token.clone())) {
+            Some((first, at_ms)) if self.now_ms < at_ms + limits::TOKEN_AGE_MS_MAX => {
+                assert_eq!(*first, id, "{token} was answered with another job before");
+            }
+            _ => drop(self.tokens.insert((queue, token), (id, self.now_ms))),
+        }
+    }
+
+    fn handed(&mut self, hand_out: HandOut) {
+        let (job, attempt) = (hand_out.job, hand_out.attempt);
+        assert!(self.handed_out.insert((job, attempt)), "{job} attempt {attempt} is handed out twice");
+        let fact = &self.released.jobs[&job];
+        let started = fact
+            .history
+            .iter()
+            .any(|(kind, number, _)| *kind == crate::model::row::MarkerKind::Started && *number == attempt);
+        assert!(started, "{job} attempt {attempt} is handed out, and its start is not released");
+        let body = self.body(hand_out.place).expect("the body of a hand-out is there");
+        assert_eq!(body.0.payload, fact.row.payload, "{job} is handed out with another payload");
+        assert_eq!(hand_out.queue, fact.queue);
+        if let Some(runner) = self.runners.get_mut(&hand_out.runner) {
+            assert!(runner.kinds.contains(&fact.kind), "{job} is handed to a runner that can't run it");
+            runner.running.push((job, attempt));
+        }
+        self.order.push(hand_out);
+    }
+
+    fn body(&self, place: Place) -> Option<(JobRow, String, String)> {
+        let (_, row) = self.store.rows.get(&(place.epoch_number, place.commit))?;
+        let row = CommitRow::decode(&row[..]).expect("a commit");
+        let job = row.jobs.get(place.place as usize)?.clone();
+        let kind = row.strings[job.kind as usize].clone();
+        let content_type = if job.content_type == 0 {
+            String::new()
+        } else {
+            row.strings[job.content_type as usize - 1].clone()
+        };
+        Some((job, kind, content_type))
+    }
+
+    pub fn reply(&self, ticket: Ticket) -> Reply {
+        self.replies.get(&ticket).unwrap_or_else(|| panic!("ticket {ticket} is not answered")).clone()
+    }
+
+    /// The ids of an enqueue that is released.
+    pub fn ids(&self, ticket: Ticket) -> Vec<JobId> {
+        match self.reply(ticket) {
+            Reply::Enqueued(jobs) => jobs.into_iter().map(|(id, ..)| id).collect(),
+            other => panic!("not enqueued: {other:?}"),
+        }
+    }
+
+    // The store's and the protocol's share.
+
+    /// Takes one commit, if there is one.
+    pub fn take(&mut self) -> bool {
+        let announced = self.engine.has_commit();
+        let Some((commit, progress)) = self.engine.take_commit(self.now_ms) else {
+            assert!(!announced, "a commit was announced, and there is none");
+            return false;
+        };
+        assert!(announced, "a commit came unannounced");
+        let epoch = self.engine.epoch();
+        let expected = self.taken_commits();
+        assert_eq!(commit.commit, expected, "commits have no gap");
+        let encoded = commit.row.encoded_len();
+        assert!(encoded <= limits::COMMIT_BYTES_MAX, "a commit of {encoded} bytes");
+        assert!(
+            commit.row.jobs.len() <= limits::COMMIT_JOBS_MAX,
+            "{} jobs in a commit",
+            commit.row.jobs.len()
+        );
+        assert_eq!(commit.row.origin.is_some(), commit.commit == 0, "row 0, and only it, has an origin");
+        if let Some(progress) = &progress {
+            assert_eq!(progress.as_of, commit.commit, "progress is as of its commit");
+        }
+        self.taken.add(PARTITION, segment_name(epoch, commit.segment), commit.commit, &commit.row);
+        self.in_flight.push_back(InFlight { commit, progress, durable: false });
+        true
+    }
+
+    fn taken_commits(&self) -> u64 {
+        self.in_flight
+            .back()
+            .map(|last| last.commit.commit + 1)
+            .unwrap_or_else(|| self.released_up_to.map_or(0, |up_to| up_to + 1))
+    }
+
+    /// The n-th commit in flight becomes durable.
+    pub fn make_durable(&mut self, n: usize) {
+        let epoch = self.engine.epoch();
+        let Some(flight) = self.in_flight.get_mut(n).filter(|flight| !flight.durable) else { return };
+        flight.durable = true;
+        let commit = &flight.commit;
+        let name = segment_name(epoch, commit.segment);
+        assert!(!self.store.dropped.contains(&name), "a commit of a segment that was dropped");
+        self.store.rows.insert((epoch.number, commit.commit), (name, commit.row.encode_to_vec().into()));
+        for (blob, chunk, bytes) in &commit.blobs {
+            self.store.blobs.insert((name, *blob, *chunk), bytes.clone());
+        }
+        self.store.entries.extend(commit.entries.iter().cloned());
+    }
+
+    /// What is durable without a gap is released.
+    pub fn release(&mut self) -> bool {
+        let mut up_to = None;
+        while self.in_flight.front().is_some_and(|flight| flight.durable) {
+            let Some(flight) = self.in_flight.pop_front() else { break };
+            let epoch = self.engine.epoch();
+            let commit = flight.commit.commit;
+            let name = segment_name(epoch, flight.commit.segment);
+            self.released.add(PARTITION, name, commit, &flight.commit.row);
+            self.progress_waiting.extend(flight.progress);
+            up_to = Some(commit);
+        }
+        let Some(up_to) = up_to else { return false };
+        self.released_up_to = Some(up_to);
+        self.event(Event::Released { up_to });
+        true
+    }
+
+    /// The oldest released progress becomes durable; what it makes superfluous is pruned.
+    pub fn write_progress(&mut self) -> bool {
+        let Some(progress) = self.progress_waiting.pop_front() else { return false };
+        let number = self.engine.epoch().number;
+        let as_of = CommitRef { epoch_number: number, commit: progress.as_of };
+        for (name, summary) in &progress.summaries {
+            self.store.summaries.insert((*name, as_of), summary.encode_to_vec().into());
+        }
+        for row in &progress.row.segments {
+            if let (Some(name), Some(summary)) = (row.name, row.summary) {
+                assert!(
+                    self.store.summaries.contains_key(&(name, summary)),
+                    "progress names a summary of {name:?} as of {summary:?} that was never written"
+                );
+            }
+        }
+        self.store.progress.insert((number, progress.as_of), progress.row.encode_to_vec().into());
+        self.store.progress.retain(|&at, _| at >= (number, progress.as_of));
+        let in_use: HashMap<SegmentName, CommitRef> = progress.in_use.iter().copied().collect();
+        self.store.summaries.retain(|(name, as_of), _| in_use.get(name).is_none_or(|keep| as_of >= keep));
+        self.progress_durable = Some(progress.as_of);
+        self.event(Event::ProgressDurable { as_of: progress.as_of });
+        true
+    }
+
+    /// Answers the n-th read.
+    pub fn answer(&mut self, n: usize) -> bool {
+        let Some(read) = self.reads.remove(n) else { return false };
+        match read {
+            Read::Summary { segment, name, as_of } => {
+                let bytes = self
+                    .store
+                    .summaries
+                    .get(&(name, as_of))
+                    .unwrap_or_else(|| panic!("no summary of {name:?} as of {as_of:?} to load"));
+                let summary = Box::new(SummaryRow::decode(&bytes[..]).expect("a summary"));
+                self.event(Event::SegmentLoaded { segment, summary });
+            }
+            Read::Jobs { segment, name, jobs } => {
+                let jobs = jobs.iter().map(|request| self.read_for_rewrite(name, request)).collect();
+                self.event(Event::Rewrite { segment, jobs });
+            }
+        }
+        true
+    }
+
+    fn read_for_rewrite(&self, name: SegmentName, request: &RewriteRequest) -> RewrittenJob {
+        let place = Place { epoch_number: name.epoch_number, commit: request.commit, place: request.place };
+        let (row, kind, content_type) = self.read_body(place);
+        let mut history = Vec::new();
+        let mut strings = Vec::new();
+        if let Some(again) = &row.again {
+            strings.extend(again.strings.iter().cloned());
+            history.extend(again.history.iter().cloned());
+        }
+        let mut markers: Vec<MarkerRow> = Vec::new();
+        let mut next = request.last;
+        while let Some(at) = next {
+            let commit = self.read_row(at);
+            let of_job: Vec<&MarkerRow> =
+                commit.markers.iter().filter(|marker| marker.job == Some(place)).collect();
+            assert!(!of_job.is_empty(), "the way back through a history ends nowhere");
+            next = of_job[0].previous.filter(|previous| *previous != at);
+            for marker in of_job.into_iter().rev() {
+                let mut marker = marker.clone();
+                if marker.runner > 0 {
+                    strings.push(commit.strings[marker.runner as usize - 1].clone());
+                    marker.runner = strings.len() as u32;
+                }
+                if marker.time_ms == 0 {
+                    marker.time_ms = commit.time_ms;
+                }
+                markers.push(marker);
+            }
+        }
+        history.extend(markers.into_iter().rev());
+        let mut blobs: Vec<BlobRef> = row.payload_blob.into_iter().collect();
+        for marker in &history {
+            blobs.extend(marker.result_blob);
+            blobs.extend(marker.output.iter().filter(|blob| blob.segment.is_some()));
+        }
+        let chunks = |blob: &BlobRef| {
+            let segment = blob.segment.expect("a kept blob names its segment");
+            (0..blob.chunks)
+                .map(|chunk| {
+                    self.store
+                        .blobs
+                        .get(&(segment, blob.blob, chunk))
+                        .expect("a blob's chunk is there")
+                        .clone()
+                })
+                .collect()
+        };
+        RewrittenJob {
+            index: request.index,
+            enqueued_ms: row.enqueued_ms,
+            kind,
+            content_type,
+            blobs: blobs.iter().map(|blob| (*blob, chunks(blob))).collect(),
+            row,
+            history,
+            strings,
+            last: request.last,
+        }
+    }
+
+    fn read_row(&self, at: CommitRef) -> CommitRow {
+        // What is on its way is read from memory.
+        let own = at.epoch_number == self.engine.epoch().number;
+        if let Some(flight) = self.in_flight.iter().find(|flight| own && flight.commit.commit == at.commit) {
+            return flight.commit.row.clone();
+        }
+        let (_, row) = self
+            .store
+            .rows
+            .get(&(at.epoch_number, at.commit))
+            .unwrap_or_else(|| panic!("no commit {at:?} to read"));
+        CommitRow::decode(&row[..]).expect("a commit")
+    }
+
+    fn read_body(&self, place: Place) -> (JobRow, String, String) {
+        let row = self.read_row(CommitRef { epoch_number: place.epoch_number, commit: place.commit });
+        let job = row.jobs[place.place as usize].clone();
+        let kind = row.strings[job.kind as usize].clone();
+        let content_type = if job.content_type == 0 {
+            String::new()
+        } else {
+            row.strings[job.content_type as usize - 1].clone()
+        };
+        (job, kind, content_type)
+    }
+
+    /// Drops the n-th condemned segment, if progress allows it by now.
+    pub fn drop_segment(&mut self, n: usize) -> bool {
+        let Some(&(name, condemned_by)) = self.drops.get(n) else { return false };
+        if self.progress_durable.is_none_or(|as_of| as_of < condemned_by) {
+            return false;
+        }
+        self.drops.remove(n);
+        for job in self.released.jobs.values().filter(|job| job.segment == name) {
+            assert!(job.gone, "a segment is dropped with a job in it that is not gone");
+        }
+        self.store.rows.retain(|_, (segment, _)| *segment != name);
+        self.store.blobs.retain(|(segment, ..), _| *segment != name);
+        self.store.summaries.retain(|(segment, _), _| *segment != name);
+        self.store.dropped.insert(name);
+        self.event(Event::Dropped { name });
+        true
+    }
+
+    /// Lets everything come to rest, without time passing.
+    pub fn settle(&mut self) {
+        for _ in 0..1_000 {
+            let mut busy = self.take();
+            for n in 0..self.in_flight.len() {
+                self.make_durable(n);
+            }
+            busy |= self.release();
+            busy |= self.write_progress();
+            busy |= self.answer(0);
+            busy |= (0..self.drops.len()).any(|n| self.drop_segment(n));
+            if !busy {
+                return;
+            }
+        }
+        panic!("it does not come to rest: {:?}", self.reads);
+    }
+
+    // Take-over.
+
+    /// The owner dies. Of what is not released, the first `survive` commits are found by its
+    /// successor; with the owner die its runners, if it is said so.
+    pub fn crash(&mut self, survive: usize, runners_die: bool) {
+        let survivors = self.in_flight.len().min(survive);
+        for n in 0..survivors {
+            self.make_durable(n);
+        }
+        let own = self.engine.epoch();
+        for flight in self.in_flight.drain(survivors..).filter(|flight| flight.durable) {
+            // Beyond the gap: void.
+            self.store.rows.remove(&(own.number, flight.commit.commit));
+        }
+        self.in_flight.clear();
+        self.progress_waiting.clear();
+        self.reads.clear();
+        self.drops.clear();
+        self.finishing.clear();
+        self.asked.clear();
+        self.enqueued.clear();
+        if runners_die {
+            self.runners.clear();
+        }
+        self.take_over();
+        if runners_die {
+            while !self.engine.is_open() {
+                assert!(self.answer(0), "what the engine waits for was never asked for");
+            }
+            self.event(Event::OrphansGone);
+        }
+    }
+
+    fn take_over(&mut self) {
+        let own = self.engine.epoch();
+        let cut =
+            self.store.rows.keys().filter(|(epoch, _)| *epoch == own.number).map(|(_, commit)| *commit).max();
+        if let Some(cut) = cut.or(self.released_up_to) {
+            self.chain.push(ChainLink { epoch_number: own.number, incarnation: own.incarnation, cut });
+        }
+        let progress = self.store.progress.iter().next_back().map(|(&(epoch_number, commit), bytes)| {
+            (CommitRef { epoch_number, commit }, ProgressRow::decode(&bytes[..]).expect("progress"))
+        });
+        let mut chain = progress.as_ref().map_or_else(Vec::new, |(_, row)| row.chain.clone());
+        let known = chain.pop().map_or(0, |link| link.epoch_number);
+        chain.extend(self.chain.iter().filter(|link| link.epoch_number >= known));
+        let after = progress.as_ref().map_or((0, 0), |(at, _)| (at.epoch_number, at.commit + 1));
+        let tail: Vec<TailCommit> = self
+            .store
+            .rows
+            .range(after..)
+            .map(|(&(_, commit), (segment, row))| TailCommit {
+                segment: *segment,
+                commit,
+                bytes: row.len() as u64,
+                row: CommitRow::decode(&row[..]).expect("a commit"),
+            })
+            .collect();
+        self.facts_after_cut();
+        let epoch = Epoch { number: own.number + 1, incarnation: u64::from(own.number) + 1_001 };
+        let taken = TakenOver {
+            epoch,
+            chain,
+            origin: Origin { head: self.chain.last().copied() },
+            progress,
+            tail,
+            queues: self
+                .queues
+                .iter()
+                .map(|(&number, (set, paused))| (number, set.clone(), *paused))
+                .collect(),
+            tokens: self.tokens(),
+        };
+        self.released_up_to = None;
+        self.progress_durable = None;
+        let mut effects = Vec::new();
+        self.engine = Engine::open(PARTITION, self.settings, taken, self.now_ms, &mut effects)
+            .expect("what was written can be taken over");
+        self.take_in(effects);
+    }
+
+    /// What is not released, but survived, is history now; the rest never was.
+    fn facts_after_cut(&mut self) {
+        let mut facts = self.released.clone();
+        let first = self.released_up_to.map_or(0, |up_to| up_to + 1);
+        let own = self.engine.epoch().number;
+        for (&(_, commit), (segment, row)) in self.store.rows.range((own, first)..(own + 1, 0)) {
+            facts.add(PARTITION, *segment, commit, &CommitRow::decode(&row[..]).expect("a commit"));
+        }
+        self.released = facts.clone();
+        self.taken = facts;
+    }
+
+    fn tokens(&self) -> Vec<(TokenHash, JobId, u64)> {
+        let bucket = self.now_ms / TOKEN_BUCKET_MS;
+        let mut tokens = Vec::new();
+        for entry in self.store.entries.iter().filter(|entry| entry.scope == Scope::Token) {
+            if entry.bucket != bucket && entry.bucket + 1 != bucket {
+                continue;
+            }
+            let epoch_number = u32::from_be_bytes(entry.term[..4].try_into().expect("an epoch"));
+            let commit = u64::from_be_bytes(entry.term[4..].try_into().expect("a commit"));
+            let row = TokensRow::decode(&entry.value[..]).expect("tokens");
+            for (hash, place) in row.hashes.chunks(16).zip(&row.places) {
+                let id = JobId::new(PARTITION, epoch_number, commit, *place as u16);
+                tokens.push((hash.try_into().expect("16 bytes"), id, row.time_ms));
+            }
+        }
+        tokens
+    }
+
+    // Comparing.
+
+    /// With nothing on its way, engine and facts agree.
+    pub fn check(&mut self) {
+        assert!(self.engine.is_open(), "the engine is open");
+        assert!(!self.engine.has_commit() && self.in_flight.is_empty(), "nothing is on its way");
+        assert!(self.taken.jobs == self.released.jobs, "what is taken is released");
+        for &queue in self.queues.keys() {
+            let facts = self.released.counts(queue, self.now_ms);
+            let counts = self.engine.counts(queue);
+            let expected = Counts::from_array(facts);
+            // In a segment that is not in memory, what is due counts as scheduled.
+            assert_eq!(
+                Counts { waiting: counts.waiting + counts.scheduled, scheduled: 0, ..counts },
+                Counts { waiting: expected.waiting + expected.scheduled, scheduled: 0, ..expected },
+                "counts of queue {queue}"
+            );
+            if self.engine.unloaded == 0 {
+                assert_eq!(counts, expected, "counts of queue {queue}");
+            }
+        }
+        for id in &self.acknowledged {
+            assert!(self.released.jobs.contains_key(id), "{id} was acknowledged, and is lost");
+        }
+        for id in &self.succeeded {
+            let state = self.released.jobs[id].state;
+            assert!(
+                matches!(state, Some(JobState::Succeeded) | None),
+                "{id} had succeeded, and is {state:?}"
+            );
+        }
+        self.check_states();
+    }
+
+    fn check_states(&self) {
+        for (id, fact) in &self.released.jobs {
+            let places = self.places_of(*id);
+            let mut found = self.engine.state_of(*id, None);
+            for place in places {
+                if !matches!(found, Located::Elsewhere) {
+                    break;
+                }
+                found = self.engine.state_of(*id, Some(place));
+            }
+            match found {
+                Located::Here(state) => {
+                    assert!(!fact.gone || fact.state.is_none(), "{id} is gone, and yet there");
+                    assert_eq!(state.state, fact.state_at(self.now_ms), "state of {id}: {state:?} {fact:?}");
+                    assert_eq!(state.place.place, fact.place, "place of {id}");
+                    assert_eq!(
+                        (state.row.attempt, state.row.failures, state.row.interruptions, state.row.priority),
+                        (fact.attempt, fact.failures, fact.interruptions, fact.lane),
+                        "counters of {id}"
+                    );
+                }
+                Located::NotLoaded(segment) => {
+                    let look =
+                        self.engine.segment_named(segment).expect("a segment that is spoken of is there");
+                    let moved = self.places_of(*id).contains(&fact.place);
+                    assert!(look.name == fact.segment || moved, "segment of {id}");
+                }
+                Located::Elsewhere | Located::Unknown => {
+                    assert!(
+                        fact.gone || fact.state.is_none(),
+                        "{id} is {:?}, and can't be found: {found:?}",
+                        fact.state
+                    );
+                }
+            }
+        }
+    }
+
+    /// All jobs of a state, by the facts.
+    pub fn in_state(&self, state: JobState) -> Vec<JobId> {
+        let of_state = |(id, fact): (&JobId, &super::facts::Fact)| {
+            (!fact.gone && fact.state_at(self.now_ms) == Some(state)).then_some(*id)
+        };
+        self.released.jobs.iter().filter_map(of_state).collect()
+    }
+
+    pub fn state(&self, job: JobId) -> Option<JobState> {
+        self.released.jobs[&job].state_at(self.now_ms)
+    }
+}
+
+pub fn segment_name(epoch: Epoch, segment: u32) -> SegmentName {
+    SegmentName { epoch_number: epoch.number, incarnation: epoch.incarnation, segment }
+}
+
+/// An end with the usual policy, without jitter.
+pub fn end(outcome: Outcome) -> AttemptEnd {
+    AttemptEnd {
+        outcome,
+        max_attempts: 3,
+        backoff: Backoff { base: Span::from_secs(10), factor: 2.0, cap: Span::from_secs(60), jitter: 0.0 },
+        exit_code: None,
+        output: None,
+        output_dropped_bytes: 0,
+    }
+}
+
+pub fn success() -> Outcome {
+    Outcome::Succeeded { result: Bytes::from_static(b"done") }
+}
+
+pub fn failure() -> Outcome {
+    Outcome::Failed { error: "it broke".into(), class: "exit".into(), retry: Retry::Policy }
+}
+
+pub fn job(kind: &str) -> NewJob {
+    NewJob::new(kind, Bytes::from_static(b"{}"))
+}
+
+pub fn jobs(kind: &str, count: usize) -> Vec<NewJob> {
+    (0..count).map(|n| NewJob::new(kind, Bytes::from(n.to_string()))).collect()
+}

@@ -1,0 +1,348 @@
+//! Which queues there are: their documents, and the same in memory.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::model::limits::NAME_BYTES_MAX;
+use crate::model::{GroupDocument, GroupNumber, PartitionId, QueueDocument, QueueNumber, QueueSettings};
+use crate::store::{Document, Store, StoreError, StoreErrorKind, SwapOutcome};
+use crate::worker::RequestError;
+
+use super::owner::unavailable;
+
+/// Documents that are read at a time.
+const PAGE: usize = 1_000;
+/// Tries of a compare-and-set that somebody else was first with.
+const SWAPS_MAX: usize = 32;
+
+/// A queue, with all that a request needs.
+#[derive(Clone, Debug)]
+pub(crate) struct QueueEntry {
+    pub namespace: Arc<str>,
+    pub name: Arc<str>,
+    pub number: QueueNumber,
+    pub group: Arc<str>,
+    pub group_number: GroupNumber,
+    pub partitions: u16,
+    pub settings: QueueSettings,
+    pub paused: bool,
+    pub created_ms: u64,
+    version: u64,
+}
+
+impl QueueEntry {
+    /// The partitions of its group.
+    pub fn partition_ids(&self) -> impl Iterator<Item = PartitionId> + use<> {
+        let group = self.group_number;
+        (0..self.partitions).map(move |index| PartitionId { group, index })
+    }
+
+    fn document(&self) -> QueueDocument {
+        QueueDocument {
+            number: self.number,
+            group: self.group.to_string(),
+            settings: self.settings.clone(),
+            paused: self.paused,
+            created_ms: self.created_ms,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    by_name: BTreeMap<(Arc<str>, Arc<str>), Arc<QueueEntry>>,
+    by_number: HashMap<QueueNumber, Arc<QueueEntry>>,
+    by_group: HashMap<GroupNumber, Vec<QueueNumber>>,
+}
+
+/// See the module.
+pub(crate) struct Catalog {
+    store: Arc<dyn Store>,
+    known: Mutex<Known>,
+    /// One change at a time; reads go on meanwhile.
+    changing: tokio::sync::Mutex<()>,
+}
+
+impl Catalog {
+    /// Reads all queues.
+    pub async fn open(store: Arc<dyn Store>) -> Result<Self, StoreError> {
+        let groups: HashMap<String, (GroupDocument, u64)> =
+            read_all(&*store, "group/").await?.into_iter().collect();
+        let queues: Vec<(String, (QueueDocument, u64))> = read_all(&*store, "queue/").await?;
+        let catalog = Self { store, known: Mutex::default(), changing: tokio::sync::Mutex::default() };
+        for (key, (queue, version)) in queues {
+            let Some((namespace, name)) = key.split_once('/') else { return Err(damaged(&key, "no name")) };
+            let group_key = format!("{namespace}/{}", queue.group);
+            let (group, _) =
+                groups.get(&group_key).ok_or_else(|| damaged(&key, "its group has no document"))?;
+            catalog.remember(entry(namespace, name, &queue, group, version));
+        }
+        Ok(catalog)
+    }
+
+    /// A queue by name.
+    pub fn find(&self, namespace: &str, name: &str) -> Option<Arc<QueueEntry>> {
+        self.known().by_name.get(&(namespace.into(), name.into())).cloned()
+    }
+
+    /// A queue by number.
+    pub fn numbered(&self, number: QueueNumber) -> Option<Arc<QueueEntry>> {
+        self.known().by_number.get(&number).cloned()
+    }
+
+    /// Queues of the group that a partition belongs to.
+    pub fn queues_of(&self, partition: PartitionId) -> Vec<Arc<QueueEntry>> {
+        let known = self.known();
+        let numbers = known.by_group.get(&partition.group).map(Vec::as_slice).unwrap_or_default();
+        numbers.iter().filter_map(|number| known.by_number.get(number).cloned()).collect()
+    }
+
+    /// Every partition of every group with a queue.
+    pub fn partitions(&self) -> Vec<PartitionId> {
+        let known = self.known();
+        let mut partitions: Vec<PartitionId> =
+            known.by_number.values().flat_map(|queue| queue.partition_ids()).collect();
+        partitions.sort_unstable();
+        partitions.dedup();
+        partitions
+    }
+
+    /// Queues of a namespace by name, after `after`.
+    pub fn list(&self, namespace: &str, after: &str, limit: usize) -> Vec<Arc<QueueEntry>> {
+        let known = self.known();
+        let from = (Arc::<str>::from(namespace), Arc::<str>::from(after));
+        let bounds = (Bound::Excluded(from), Bound::Unbounded);
+        let queues = known.by_name.range(bounds).take_while(|((other, _), _)| &**other == namespace);
+        queues.take(limit).map(|(_, queue)| queue.clone()).collect()
+    }
+
+    /// Creates a queue with a group of its own; one that is there already is given back as it is.
+    pub async fn create(
+        &self,
+        namespace: &str,
+        name: &str,
+        settings: QueueSettings,
+        partitions: u16,
+        now_ms: u64,
+    ) -> Result<Arc<QueueEntry>, RequestError> {
+        check_name("namespace", namespace)?;
+        check_name("queue", name)?;
+        let _changing = self.changing.lock().await;
+        if let Some(known) = self.find(namespace, name) {
+            return Ok(known);
+        }
+        let group = self.group(namespace, name, partitions, now_ms).await?;
+        let queue = QueueDocument {
+            number: self.next_number("counter/queues").await?,
+            group: name.into(),
+            settings,
+            paused: false,
+            created_ms: now_ms,
+        };
+        let key = format!("queue/{namespace}/{name}");
+        let (queue, version) = self.create_document(&key, queue).await?;
+        Ok(self.remember(entry(namespace, name, &queue, &group, version)))
+    }
+
+    /// Changes a queue's settings or whether it is paused.
+    pub async fn change(
+        &self,
+        queue: &QueueEntry,
+        change: impl Fn(&mut QueueDocument),
+    ) -> Result<Arc<QueueEntry>, RequestError> {
+        let _changing = self.changing.lock().await;
+        let gone = || RequestError::NotFound(format!("there is no queue {:?}", &*queue.name));
+        let known = self.numbered(queue.number).ok_or_else(gone)?;
+        let mut document = known.document();
+        change(&mut document);
+        let key = format!("queue/{}/{}", known.namespace, known.name);
+        let version = self.swap(&key, Some(known.version), Some(&document)).await?;
+        let mut changed = (*known).clone();
+        (changed.settings, changed.paused, changed.version) = (document.settings, document.paused, version);
+        Ok(self.remember(changed))
+    }
+
+    /// Deletes a queue's document. Its group stays: the numbers in job ids are never given twice.
+    pub async fn delete(&self, queue: &QueueEntry) -> Result<(), RequestError> {
+        let _changing = self.changing.lock().await;
+        let Some(known) = self.numbered(queue.number) else { return Ok(()) };
+        let key = format!("queue/{}/{}", known.namespace, known.name);
+        self.swap::<QueueDocument>(&key, Some(known.version), None).await?;
+        let mut all = self.known();
+        all.by_name.remove(&(known.namespace.clone(), known.name.clone()));
+        all.by_number.remove(&known.number);
+        if let Some(numbers) = all.by_group.get_mut(&known.group_number) {
+            numbers.retain(|number| *number != known.number);
+        }
+        Ok(())
+    }
+
+    async fn group(
+        &self,
+        namespace: &str,
+        name: &str,
+        partitions: u16,
+        now_ms: u64,
+    ) -> Result<GroupDocument, RequestError> {
+        let key = format!("group/{namespace}/{name}");
+        if let Some(document) = self.store.document(&key).await? {
+            return Ok(decode(&key, &document)?);
+        }
+        let number = self.next_number("counter/groups").await?;
+        let group = GroupDocument { number, partitions, created_ms: now_ms };
+        Ok(self.create_document(&key, group).await?.0)
+    }
+
+    /// Writes a new document; if somebody was first, theirs counts.
+    async fn create_document<T: Serialize + DeserializeOwned + Clone>(
+        &self,
+        key: &str,
+        value: T,
+    ) -> Result<(T, u64), RequestError> {
+        for _ in 0..SWAPS_MAX {
+            match self.store.swap_document(key, None, Some(encode(&value)?)).await {
+                SwapOutcome::Applied(version) => return Ok((value, version)),
+                SwapOutcome::Conflict(Some(document)) => {
+                    return Ok((decode(key, &document)?, document.version));
+                }
+                SwapOutcome::Conflict(None) | SwapOutcome::Unknown(_) => {}
+                SwapOutcome::Refused(error) => return Err(error.into()),
+            }
+        }
+        Err(unavailable(format!("document {key} can't be written: its outcome stays unknown")))
+    }
+
+    async fn swap<T: Serialize>(
+        &self,
+        key: &str,
+        expected: Option<u64>,
+        value: Option<&T>,
+    ) -> Result<u64, RequestError> {
+        let bytes = value.map(encode).transpose()?;
+        for _ in 0..SWAPS_MAX {
+            match self.store.swap_document(key, expected, bytes.clone()).await {
+                SwapOutcome::Applied(version) => return Ok(version),
+                // An unknown outcome that was a success after all.
+                SwapOutcome::Conflict(Some(document)) if Some(&document.value) == bytes.as_ref() => {
+                    return Ok(document.version);
+                }
+                SwapOutcome::Conflict(None) if bytes.is_none() => return Ok(0),
+                SwapOutcome::Conflict(_) => {
+                    return Err(RequestError::Conflict(
+                        "somebody else changed it at the same time: try again".into(),
+                    ));
+                }
+                SwapOutcome::Unknown(_) => {}
+                SwapOutcome::Refused(error) => return Err(error.into()),
+            }
+        }
+        Err(unavailable(format!("document {key} can't be written: its outcome stays unknown")))
+    }
+
+    /// The next of a series of numbers that are never given twice.
+    async fn next_number(&self, key: &str) -> Result<u32, RequestError> {
+        for _ in 0..SWAPS_MAX {
+            let document = self.store.document(key).await?;
+            let last: u32 = document.as_ref().map(|document| decode(key, document)).transpose()?.unwrap_or(0);
+            let next = last.checked_add(1).ok_or_else(|| {
+                RequestError::Conflict("all numbers for queues are used up in this store".into())
+            })?;
+            let expected = document.map(|document| document.version);
+            match self.store.swap_document(key, expected, Some(encode(&next)?)).await {
+                SwapOutcome::Applied(_) => return Ok(next),
+                // If an unknown one happened, its number is never given to anybody.
+                SwapOutcome::Conflict(_) | SwapOutcome::Unknown(_) => {}
+                SwapOutcome::Refused(error) => return Err(error.into()),
+            }
+        }
+        Err(unavailable("numbers for queues are fought for: try again"))
+    }
+
+    fn remember(&self, queue: QueueEntry) -> Arc<QueueEntry> {
+        let queue = Arc::new(queue);
+        let mut known = self.known();
+        known.by_name.insert((queue.namespace.clone(), queue.name.clone()), queue.clone());
+        let numbers = known.by_group.entry(queue.group_number).or_default();
+        if !numbers.contains(&queue.number) {
+            numbers.push(queue.number);
+        }
+        known.by_number.insert(queue.number, queue.clone());
+        queue
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        // Nothing in here can panic half-way.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn entry(
+    namespace: &str,
+    name: &str,
+    queue: &QueueDocument,
+    group: &GroupDocument,
+    version: u64,
+) -> QueueEntry {
+    QueueEntry {
+        namespace: namespace.into(),
+        name: name.into(),
+        number: queue.number,
+        group: queue.group.as_str().into(),
+        group_number: group.number,
+        partitions: group.partitions,
+        settings: queue.settings.clone(),
+        paused: queue.paused,
+        created_ms: queue.created_ms,
+        version,
+    }
+}
+
+/// Names are parts of keys and paths: letters, digits, `.`, `_` and `-`, not first a dot.
+pub(crate) fn check_name(field: &str, name: &str) -> Result<(), RequestError> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if !name.is_empty() && name.len() <= NAME_BYTES_MAX && name.bytes().all(plain) && !name.starts_with('.') {
+        return Ok(());
+    }
+    Err(RequestError::Invalid {
+        field: Some(field.into()),
+        message: format!(
+            "a {field}'s name is 1 to {NAME_BYTES_MAX} letters, digits, dots, hyphens or underscores, and does not start with a dot"
+        ),
+    })
+}
+
+async fn read_all<T: DeserializeOwned>(
+    store: &dyn Store,
+    prefix: &str,
+) -> Result<Vec<(String, (T, u64))>, StoreError> {
+    let mut all = Vec::new();
+    let mut after = String::new();
+    loop {
+        let page = store.documents(prefix, &after, PAGE).await?;
+        let Some((last, _)) = page.last() else { return Ok(all) };
+        after.clone_from(last);
+        for (key, document) in page {
+            let value = decode(&key, &document)?;
+            all.push((key[prefix.len()..].to_owned(), (value, document.version)));
+        }
+    }
+}
+
+fn decode<T: DeserializeOwned>(key: &str, document: &Document) -> Result<T, StoreError> {
+    serde_json::from_slice(&document.value).map_err(|error| damaged(key, &error.to_string()))
+}
+
+fn encode<T: Serialize>(value: &T) -> Result<Bytes, StoreError> {
+    serde_json::to_vec(value).map(Bytes::from).map_err(|error| {
+        StoreError::new(StoreErrorKind::Invalid, format!("a document can't be written: {error}"))
+    })
+}
+
+fn damaged(key: &str, what: &str) -> StoreError {
+    StoreError::new(StoreErrorKind::Damaged, format!("document {key} can't be read: {what}"))
+}

@@ -1,0 +1,174 @@
+//! Talking to a partition's owner.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+
+use crate::engine::{AttemptEnd, Engine, Event, Reply, Ticket};
+use crate::model::{JobId, JobState, PartitionId, QueueNumber, QueueSettings};
+use crate::store::StoreError;
+use crate::worker::RequestError;
+
+/// Gives the answer to whoever asked.
+pub(super) type Deliver = Box<dyn FnOnce() + Send>;
+/// Looks at the engine.
+pub(super) type Look = Box<dyn FnOnce(&mut Engine) -> Deliver + Send>;
+
+/// When to come back after an overload.
+const OVERLOADED_RETRY: Duration = Duration::from_secs(1);
+/// When to come back while the store is away.
+const UNAVAILABLE_RETRY: Duration = Duration::from_secs(2);
+
+/// What an owner is told from outside.
+pub(super) enum Message {
+    /// A request for the engine, answered with its reply.
+    Ask {
+        event: Box<dyn FnOnce(Ticket) -> Event + Send>,
+        reply: oneshot::Sender<Reply>,
+        permit: Option<OwnedSemaphorePermit>,
+    },
+    /// Settings of a queue.
+    Queue { number: QueueNumber, settings: Box<QueueSettings>, paused: bool },
+    /// Answered when what was seen is released and fenced.
+    Look(Look),
+    /// Answered at once.
+    Peek(Look),
+    /// The sender hears of the job's end.
+    Subscribe { job: JobId, ended: oneshot::Sender<JobState> },
+    /// Something happened at a runner.
+    Event(Event),
+    /// Write progress and end.
+    Stop { done: oneshot::Sender<()> },
+}
+
+/// A partition's owner, as the rest of the worker sees it. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct OwnerHandle {
+    pub(super) partition: PartitionId,
+    pub(super) messages: mpsc::UnboundedSender<Message>,
+    /// Requests that may be waiting: the bound of `messages`, but for a few per slot and reader.
+    pub(super) permits: Arc<Semaphore>,
+    pub(super) trouble: watch::Receiver<Option<StoreError>>,
+    pub(super) openings: watch::Receiver<u64>,
+}
+
+impl OwnerHandle {
+    /// The partition.
+    pub fn partition(&self) -> PartitionId {
+        self.partition
+    }
+
+    /// What is wrong with the store, as this owner sees it.
+    pub fn trouble(&self) -> Option<StoreError> {
+        self.trouble.borrow().clone()
+    }
+
+    /// Changes when the owner has claimed anew and is open; closes when it has ended.
+    pub fn openings(&self) -> watch::Receiver<u64> {
+        let mut openings = self.openings.clone();
+        openings.mark_unchanged();
+        openings
+    }
+
+    /// Asks the engine; answers when all that the answer rests on is durable and fenced.
+    pub async fn ask(
+        &self,
+        event: impl FnOnce(Ticket) -> Event + Send + 'static,
+    ) -> Result<Reply, RequestError> {
+        if let Some(trouble) = self.trouble() {
+            return Err(unavailable(trouble.message));
+        }
+        let Ok(permit) = self.permits.clone().try_acquire_owned() else {
+            return Err(RequestError::Overloaded {
+                message: "too many requests wait for this partition".into(),
+                retry_after: OVERLOADED_RETRY,
+            });
+        };
+        let (reply, answer) = oneshot::channel();
+        self.send(Message::Ask { event: Box::new(event), reply, permit: Some(permit) })?;
+        answer.await.map_err(|_| owner_gone())
+    }
+
+    /// Reports how an attempt ended. It is on its way when this returns; the receiver hears when it
+    /// is released, or errs if the owner changed before: then it is reported again.
+    pub fn report(&self, job: JobId, attempt: u32, end: AttemptEnd) -> oneshot::Receiver<Reply> {
+        let (reply, answer) = oneshot::channel();
+        let event = Box::new(move |ticket| Event::Finish { ticket, job, attempt, end });
+        let _ = self.send(Message::Ask { event, reply, permit: None });
+        answer
+    }
+
+    /// Looks at the engine; answers when what was seen is released and fenced.
+    pub async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&mut Engine) -> T + Send + 'static,
+    ) -> Result<T, RequestError> {
+        let (look, answer) = with_answer(look);
+        self.send(Message::Look(look))?;
+        answer.await.map_err(|_| owner_gone())
+    }
+
+    /// Looks at the engine; the answer is a hint, or about what never changes.
+    pub async fn peek<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&mut Engine) -> T + Send + 'static,
+    ) -> Result<T, RequestError> {
+        let (look, answer) = with_answer(look);
+        self.send(Message::Peek(look))?;
+        answer.await.map_err(|_| owner_gone())
+    }
+
+    /// Hears of a job's end from now on.
+    pub fn subscribe(&self, job: JobId) -> Result<oneshot::Receiver<JobState>, RequestError> {
+        let (ended, end) = oneshot::channel();
+        self.send(Message::Subscribe { job, ended })?;
+        Ok(end)
+    }
+
+    /// New settings of a queue.
+    pub fn set_queue(&self, number: QueueNumber, settings: QueueSettings, paused: bool) {
+        // An owner that has ended needs no settings.
+        let _ = self.send(Message::Queue { number, settings: Box::new(settings), paused });
+    }
+
+    /// Something happened at a runner. What is sent is bounded by the number of slots.
+    pub fn tell(&self, event: Event) {
+        let _ = self.send(Message::Event(event));
+    }
+
+    /// Writes progress and ends.
+    pub async fn stop(&self) {
+        let (done, stopped) = oneshot::channel();
+        if self.send(Message::Stop { done }).is_ok() {
+            let _ = stopped.await;
+        }
+    }
+
+    fn send(&self, message: Message) -> Result<(), RequestError> {
+        self.messages.send(message).map_err(|_| owner_gone())
+    }
+}
+
+fn with_answer<T: Send + 'static>(
+    look: impl FnOnce(&mut Engine) -> T + Send + 'static,
+) -> (Look, oneshot::Receiver<T>) {
+    let (sender, answer) = oneshot::channel();
+    let look: Look = Box::new(move |engine| {
+        let seen = look(engine);
+        Box::new(move || {
+            // Whoever asked may have gone.
+            let _ = sender.send(seen);
+        })
+    });
+    (look, answer)
+}
+
+/// The store is away or refuses.
+pub(crate) fn unavailable(message: impl Into<String>) -> RequestError {
+    RequestError::Unavailable { message: message.into(), retry_after: UNAVAILABLE_RETRY }
+}
+
+fn owner_gone() -> RequestError {
+    unavailable("the partition has no owner at the moment: whether it was done is not known")
+}

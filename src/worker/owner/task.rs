@@ -1,0 +1,473 @@
+//! The task that runs one partition's owner: reads and writes for it, and brings its answers out.
+//!
+//! What has arrived is taken in together before anything is sent, so that it shares a commit.
+//! Nothing is polled: it sleeps until a message, an answer of the store, or the engine's next time.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use prost::Message as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::time::Instant;
+use tracing::{debug, error, info, warn};
+
+use crate::engine::{self, EngineSettings, Event, Reply, TOKEN_BUCKET_MS, Ticket};
+use crate::model::limits::TOKENS_MAX;
+use crate::model::row::TokensRow;
+use crate::model::{JobId, JobState, PartitionId};
+use crate::runner::pool::Pool;
+use crate::store::{Store, StoreError, StoreErrorKind};
+use crate::worker::catalog::Catalog;
+use crate::worker::clock::Clock;
+use crate::worker::protocol::{ProtocolSettings, perform};
+use crate::worker::reader::Reader;
+
+use super::bodies::Bodies;
+use super::core::{Core, FoundTokens, Input, Output, decode_summary};
+use super::hand_out::HandOuts;
+use super::handle::{Deliver, Look, Message, OwnerHandle};
+
+/// Messages taken in before anything is sent: more would only make the first ones wait.
+const TOGETHER_MAX: usize = 4_096;
+/// Longest sleep while something is due: a laptop that slept has missed its time.
+const SLEEP_MAX: Duration = Duration::from_secs(30);
+/// Delay before a read that failed is tried again.
+const READ_RETRY: Duration = Duration::from_millis(500);
+/// Delay before a claim after another owner came, or after the store could not be read.
+const CLAIM_RETRY: Duration = Duration::from_secs(1);
+/// How long a stop waits for its last progress: it only makes the next start quicker.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+/// Tries of a take-over that fails, before the partition is parked.
+const TAKEOVERS_MAX: u32 = 3;
+
+type Call = Pin<Box<dyn Future<Output = Input> + Send>>;
+
+/// What all owners of a worker share.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub store: Arc<dyn Store>,
+    pub clock: Arc<Clock>,
+    pub bodies: Arc<Bodies>,
+    pub catalog: Arc<Catalog>,
+    pub pool: Pool,
+    pub engine: EngineSettings,
+    pub requests_max: usize,
+    /// Written into claims.
+    pub name: Bytes,
+    /// No process of a predecessor can be alive: its attempts are interrupted as soon as it is open.
+    pub alone: bool,
+}
+
+/// Why one claim's life ended.
+enum End {
+    Stopped,
+    Superseded,
+    Failed(StoreError),
+}
+
+/// One partition's owner.
+pub(crate) struct Owner {
+    shared: Shared,
+    partition: PartitionId,
+    handle: OwnerHandle,
+    messages: mpsc::UnboundedReceiver<Message>,
+    trouble: watch::Sender<Option<StoreError>>,
+    openings: watch::Sender<u64>,
+    core: Core,
+    calls: FuturesUnordered<Call>,
+    outputs: Vec<Output>,
+    asked: HashMap<Ticket, (oneshot::Sender<Reply>, Option<OwnedSemaphorePermit>)>,
+    looks: HashMap<u64, Look>,
+    seen: HashMap<u64, Deliver>,
+    early_peeks: Vec<Look>,
+    subscribers: HashMap<JobId, Vec<oneshot::Sender<JobState>>>,
+    next_ticket: Ticket,
+    /// The partition's time is so far ahead of the clock.
+    ahead_ms: u64,
+    stopping: Option<oneshot::Sender<()>>,
+    stop_by: Option<Instant>,
+    /// It has been open before: attempts that run are this process's own.
+    was_open: bool,
+    settled_for_good: bool,
+    hand_outs: HandOuts,
+}
+
+impl Owner {
+    /// Starts the owner of a partition.
+    pub fn start(shared: Shared, partition: PartitionId) -> OwnerHandle {
+        let (sender, messages) = mpsc::unbounded_channel();
+        let (trouble, trouble_seen) = watch::channel(None);
+        let permits = Arc::new(Semaphore::new(shared.requests_max));
+        let (openings, openings_seen) = watch::channel(0);
+        let handle = OwnerHandle {
+            partition,
+            messages: sender,
+            permits,
+            trouble: trouble_seen,
+            openings: openings_seen,
+        };
+        let reader = Reader::new(shared.store.clone(), shared.bodies.clone(), handle.clone());
+        let hand_outs = HandOuts::new(shared.catalog.clone(), shared.pool.clone(), reader);
+        let owner = Self {
+            core: new_core(&shared, partition),
+            shared,
+            partition,
+            handle: handle.clone(),
+            messages,
+            trouble,
+            openings,
+            calls: FuturesUnordered::new(),
+            outputs: Vec::new(),
+            asked: HashMap::new(),
+            looks: HashMap::new(),
+            seen: HashMap::new(),
+            early_peeks: Vec::new(),
+            subscribers: HashMap::new(),
+            next_ticket: 0,
+            ahead_ms: 0,
+            stopping: None,
+            stop_by: None,
+            was_open: false,
+            settled_for_good: false,
+            hand_outs,
+        };
+        tokio::spawn(owner.run());
+        handle
+    }
+
+    async fn run(mut self) {
+        let mut failures = 0;
+        loop {
+            match self.run_claim().await {
+                End::Stopped => break,
+                End::Superseded => failures = 0,
+                End::Failed(error) => {
+                    failures += 1;
+                    error!(partition = %self.partition, %error, "the partition can't be owned");
+                    self.trouble.send_replace(Some(error));
+                    if failures >= TAKEOVERS_MAX {
+                        error!(partition = %self.partition, "parked: restart the worker once its cause is mended");
+                        break;
+                    }
+                }
+            }
+            self.forget_requests();
+            tokio::time::sleep(CLAIM_RETRY).await;
+            self.core = new_core(&self.shared, self.partition);
+        }
+        if let Some(done) = self.stopping.take() {
+            let _ = done.send(());
+        }
+        // A parked partition goes on refusing, with a reason.
+        while let Some(message) = self.messages.recv().await {
+            if let Message::Stop { done } = message {
+                let _ = done.send(());
+                return;
+            }
+        }
+    }
+
+    /// Whoever waits hears that the outcome is not known.
+    fn forget_requests(&mut self) {
+        self.asked.clear();
+        self.looks.clear();
+        self.seen.clear();
+        self.calls.clear();
+        self.outputs.clear();
+    }
+
+    async fn run_claim(&mut self) -> End {
+        let mut drawn = [0u8; 8];
+        if let Err(error) = getrandom::fill(&mut drawn) {
+            return End::Failed(StoreError::new(
+                StoreErrorKind::Unavailable,
+                format!("no random bits: {error}"),
+            ));
+        }
+        for queue in self.shared.catalog.queues_of(self.partition) {
+            let settings = Box::new(queue.settings.clone());
+            self.input(Input::Queue { number: queue.number, settings, paused: queue.paused });
+        }
+        self.input(Input::Start { incarnation: u64::from_le_bytes(drawn) });
+        loop {
+            if let Some(end) = self.carry_out() {
+                return end;
+            }
+            if self.stopping.is_some() && self.core.is_settled() && self.settled_for_good {
+                self.input(Input::Stop);
+                return End::Stopped;
+            }
+            let sleep = self.until_wake();
+            let stop_by = self.stop_by;
+            tokio::select! {
+                biased;
+                Some(input) = self.calls.next(), if !self.calls.is_empty() => self.input(input),
+                message = self.messages.recv() => match message {
+                    Some(message) => self.message(message),
+                    None => return End::Stopped,
+                },
+                () = tokio::time::sleep(sleep.unwrap_or(SLEEP_MAX)), if sleep.is_some() => self.input(Input::Wake),
+                () = tokio::time::sleep_until(stop_by.unwrap_or_else(Instant::now)), if stop_by.is_some() => {
+                    return End::Stopped;
+                }
+            }
+            self.take_what_is_there();
+        }
+    }
+
+    /// Takes in all that has arrived, so that it shares a commit.
+    fn take_what_is_there(&mut self) {
+        for _ in 0..TOGETHER_MAX {
+            match self.messages.try_recv() {
+                Ok(message) => self.message(message),
+                Err(_) => break,
+            }
+        }
+        while let Some(Some(input)) = self.calls.next().now_or_never() {
+            self.input(input);
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.shared.clock.now_ms() + self.ahead_ms
+    }
+
+    fn until_wake(&self) -> Option<Duration> {
+        let at_ms = self.core.next_wake_ms()?;
+        Some(Duration::from_millis(at_ms.saturating_sub(self.now_ms())).min(SLEEP_MAX))
+    }
+
+    fn input(&mut self, input: Input) {
+        let now_ms = self.now_ms();
+        self.core.handle(now_ms, input, &mut self.outputs);
+    }
+
+    fn message(&mut self, message: Message) {
+        match message {
+            Message::Ask { event, reply, permit } => {
+                self.next_ticket += 1;
+                self.asked.insert(self.next_ticket, (reply, permit));
+                self.input(Input::Event(event(self.next_ticket)));
+            }
+            Message::Queue { number, settings, paused } => {
+                self.input(Input::Queue { number, settings, paused })
+            }
+            Message::Look(look) => {
+                self.next_ticket += 1;
+                self.looks.insert(self.next_ticket, look);
+                self.input(Input::Look { ticket: self.next_ticket });
+            }
+            Message::Peek(look) => match self.core.engine() {
+                Some(engine) => look(engine)(),
+                None => self.early_peeks.push(look),
+            },
+            Message::Subscribe { job, ended } => self.subscribe(job, ended),
+            Message::Event(event) => self.input(Input::Event(event)),
+            Message::Stop { done } => {
+                self.stopping = Some(done);
+                self.input(Input::WantProgress);
+                self.settled_for_good = !self.core.owes_progress();
+                self.stop_by = Some(Instant::now() + STOP_PATIENCE);
+            }
+        }
+    }
+
+    fn subscribe(&mut self, job: JobId, ended: oneshot::Sender<JobState>) {
+        let subscribers = self.subscribers.entry(job).or_default();
+        subscribers.retain(|subscriber| !subscriber.is_closed());
+        subscribers.push(ended);
+        if self.subscribers.len().is_power_of_two() {
+            self.subscribers.retain(|_, subscribers| {
+                subscribers.retain(|subscriber| !subscriber.is_closed());
+                !subscribers.is_empty()
+            });
+        }
+    }
+
+    /// Does all that the owner asks for, until it asks for nothing more.
+    fn carry_out(&mut self) -> Option<End> {
+        loop {
+            let now_ms = self.now_ms();
+            self.core.flush(now_ms, &mut self.outputs);
+            if self.outputs.is_empty() {
+                return None;
+            }
+            for output in std::mem::take(&mut self.outputs) {
+                if let Some(end) = self.output(output) {
+                    return Some(end);
+                }
+            }
+        }
+    }
+
+    fn output(&mut self, output: Output) -> Option<End> {
+        match output {
+            Output::Call { call, request } => {
+                let store = self.shared.store.clone();
+                self.calls.push(Box::pin(async move {
+                    Input::Called { call, reply: perform(&*store, request).await }
+                }));
+            }
+            Output::ReadTokens => self.read_tokens(),
+            Output::Opened { epoch } => self.opened(epoch),
+            Output::Bodies { at, row, bytes } => self.shared.bodies.keep(self.partition, at, row, bytes),
+            Output::Evaluate { ticket } => {
+                if let (Some(look), Some(engine)) = (self.looks.remove(&ticket), self.core.engine()) {
+                    self.seen.insert(ticket, look(engine));
+                }
+            }
+            Output::Fenced { ticket } => {
+                if let Some(deliver) = self.seen.remove(&ticket) {
+                    deliver();
+                }
+            }
+            Output::Reply { ticket, reply } => {
+                if let Some((waits, _permit)) = self.asked.remove(&ticket) {
+                    // Whoever asked may have gone.
+                    let _ = waits.send(reply);
+                }
+            }
+            Output::Prefetch { segment, commit } => {
+                self.hand_outs.prefetch(segment, commit);
+            }
+            Output::HandOut(hand_out) => self.hand_outs.give(*hand_out),
+            Output::Revoke { job, attempt, why } => self.shared.pool.revoke(job, attempt, why),
+            Output::Recalled { attempts } => self.shared.pool.recalled(self.partition, attempts),
+            Output::Starved => self.shared.pool.starved(self.partition),
+            Output::Ended { job, state } => {
+                for subscriber in self.subscribers.remove(&job).unwrap_or_default() {
+                    let _ = subscriber.send(state);
+                }
+            }
+            Output::LoadSegment { segment, key, as_of } => self.load_segment(segment, key, as_of),
+            Output::ReadForRewrite { segment, name, jobs } => {
+                let reader = self.hand_outs.reader().clone();
+                self.calls.push(Box::pin(async move {
+                    Input::Event(Event::Rewrite { segment, jobs: reader.for_rewrite(name, jobs).await })
+                }));
+            }
+            Output::ProgressDurable => self.settled_for_good = self.stopping.is_some(),
+            Output::Trouble(trouble) => {
+                match &trouble {
+                    Some(error) => {
+                        warn!(partition = %self.partition, %error, "the store does not take writes")
+                    }
+                    None => info!(partition = %self.partition, "the store takes writes again"),
+                }
+                self.trouble.send_replace(trouble);
+            }
+            Output::Superseded { by } => {
+                warn!(partition = %self.partition, %by, "another owner has come");
+                return Some(End::Superseded);
+            }
+            Output::Failed(error) => return Some(End::Failed(error)),
+        }
+        None
+    }
+
+    fn opened(&mut self, epoch: crate::model::Epoch) {
+        debug!(partition = %self.partition, %epoch, "open");
+        self.trouble.send_replace(None);
+        let clock_ms = self.shared.clock.now_ms();
+        if let Some(engine) = self.core.engine() {
+            self.ahead_ms = engine.now_ms().saturating_sub(clock_ms);
+            for look in std::mem::take(&mut self.early_peeks) {
+                look(engine)();
+            }
+        }
+        self.hand_outs.opened(epoch);
+        if self.shared.alone && !std::mem::replace(&mut self.was_open, true) {
+            self.input(Input::Event(Event::OrphansGone));
+        }
+        self.shared.pool.register(self.handle.clone());
+        self.openings.send_modify(|openings| *openings += 1);
+    }
+
+    fn read_tokens(&mut self) {
+        let (store, partition, now_ms) = (self.shared.store.clone(), self.partition, self.now_ms());
+        self.calls
+            .push(Box::pin(async move { Input::Tokens(find_tokens(&*store, partition, now_ms).await) }));
+    }
+
+    fn load_segment(&mut self, segment: u32, key: crate::store::SegmentKey, as_of: crate::store::CommitKey) {
+        let store = self.shared.store.clone();
+        self.calls.push(Box::pin(async move {
+            loop {
+                match store.summary(key, as_of).await {
+                    Ok(Some(bytes)) => match decode_summary(&bytes) {
+                        Ok(summary) => {
+                            let summary = Box::new(summary);
+                            return Input::Event(Event::SegmentLoaded { segment, summary });
+                        }
+                        Err(error) => return Input::Unreadable(error),
+                    },
+                    Ok(None) => {
+                        let what = format!("the summary of segment {key:?} as of {as_of:?} is missing");
+                        return Input::Unreadable(StoreError::new(StoreErrorKind::Damaged, what));
+                    }
+                    Err(error) if error.kind == StoreErrorKind::Unavailable => {
+                        tokio::time::sleep(READ_RETRY).await;
+                    }
+                    Err(error) => return Input::Unreadable(error),
+                }
+            }
+        }));
+    }
+}
+
+fn new_core(shared: &Shared, partition: PartitionId) -> Core {
+    let protocol = ProtocolSettings { appends_in_flight_max: 2, ..ProtocolSettings::default() };
+    Core::new(partition, shared.name.clone(), shared.engine, protocol)
+}
+
+/// Tokens of the last ten minutes. If they can't be read now, they are read again: a producer that
+/// repeats an enqueue counts on them.
+async fn find_tokens(store: &dyn Store, partition: PartitionId, now_ms: u64) -> FoundTokens {
+    let scope = super::core::scope_name(engine::Scope::Token, partition);
+    let newest = now_ms / TOKEN_BUCKET_MS;
+    let mut found = FoundTokens::new();
+    for bucket in [newest.saturating_sub(1), newest] {
+        let mut after = Bytes::new();
+        loop {
+            let page = match store.scan_entries(&scope, bucket, &after, 1_000).await {
+                Ok(page) => page,
+                Err(error) => {
+                    warn!(%partition, %error, "idempotency tokens can't be read: trying again");
+                    tokio::time::sleep(READ_RETRY).await;
+                    continue;
+                }
+            };
+            let Some((last, _)) = page.last() else { break };
+            after = last.clone();
+            for (term, value) in page {
+                found.extend(decode_tokens(partition, &term, &value));
+            }
+        }
+    }
+    found.sort_by_key(|(_, job, time_ms)| (*time_ms, *job));
+    let surplus = found.len().saturating_sub(TOKENS_MAX);
+    found.drain(..surplus);
+    found
+}
+
+/// Entries of one commit: the term is epoch and commit, the value hashes and places.
+fn decode_tokens(partition: PartitionId, term: &[u8], value: &[u8]) -> FoundTokens {
+    let (Some(epoch), Some(commit)) = (term.first_chunk::<4>(), term.last_chunk::<8>()) else {
+        return Vec::new();
+    };
+    let Ok(row) = TokensRow::decode(value) else { return Vec::new() };
+    let (epoch, commit) = (u32::from_be_bytes(*epoch), u64::from_be_bytes(*commit));
+    if term.len() != 12 || epoch > crate::model::Epoch::NUMBER_MAX || commit > JobId::COMMIT_MAX {
+        return Vec::new();
+    }
+    let hashes = row.hashes.as_chunks::<16>().0.iter();
+    hashes
+        .zip(row.places)
+        .map(|(hash, place)| (*hash, JobId::new(partition, epoch, commit, place as u16), row.time_ms))
+        .collect()
+}

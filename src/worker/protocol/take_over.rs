@@ -1,0 +1,343 @@
+//! Taking a partition over: claim, find the head, read what it has accepted, make that durable.
+//!
+//! ```text
+//! highest? ─▶ claim ─▶ all claims ─▶ candidate: newest lower epoch
+//!                                       │ progress? rows from there; else rows from 0 and on to its head
+//!                        next older ◀───┤ row 0 not seen, or a hole in what its chain names
+//!                                       ▼
+//!                                    write the tail again ─▶ done
+//! ```
+//!
+//! A candidate's epoch has a chain if its row 0 was read, or progress of its own was (which is
+//! written only after release, so its row 0 was durable). Everything that the chain names must be
+//! read: an epoch with a hole there released nothing and is passed over. What is read after the
+//! latest progress is not known to be durable, and is written again before row 0 may be.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use prost::Message;
+
+use crate::engine::TailCommit;
+use crate::model::row::{ChainLink, CommitRef, CommitRow, Origin, ProgressRow, SegmentName};
+use crate::model::{Epoch, PartitionId};
+use crate::store::{Append, Claim, SegmentKey, StoreError, StoreErrorKind, StoredCommit};
+
+use super::calls::{Reply, Request, damaged};
+use super::{Accepted, ProtocolSettings};
+
+/// Version of the reader that this is: progress that asks for a newer one is refused.
+const READER: u32 = 1;
+/// Claims of one page.
+const CLAIMS_PAGE: usize = 256;
+/// Progress rows of one epoch that are looked at.
+const PROGRESS_ROWS: usize = 16;
+/// Segments after the last one with rows that are looked into before a journal counts as read.
+const SEGMENTS_AHEAD: u32 = 1;
+/// Rows of the tail that are written again at a time.
+const REPEATS_AT_ONCE: usize = 8;
+
+/// What a take-over does next.
+pub(super) enum Next {
+    Ask(Vec<Request>),
+    Done(Box<Accepted>),
+    Superseded(Epoch),
+    Failed(StoreError),
+}
+
+/// One epoch of a candidate's chain, as far as it has been read.
+#[derive(Debug)]
+struct Link {
+    epoch: Epoch,
+    /// The last commit that its successor accepted; none for the candidate itself.
+    cut: Option<u64>,
+    /// Next commit to be read.
+    from: u64,
+    segment: u32,
+    /// Segments without a row since the last one with rows.
+    empty: u32,
+    rows: Vec<(SegmentKey, StoredCommit, CommitRow)>,
+    /// A row beyond a gap has been seen: nothing after it counts.
+    closed: bool,
+}
+
+#[derive(Debug)]
+enum Step {
+    Highest,
+    Claiming,
+    AllClaims,
+    Progress,
+    Rows,
+    Repeating { waiting: usize },
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct TakeOver {
+    partition: PartitionId,
+    owner: Bytes,
+    incarnation: u64,
+    settings: ProtocolSettings,
+    step: Step,
+    own: Epoch,
+    /// Lower claims that are still to be looked at, newest first.
+    candidates: VecDeque<Epoch>,
+    lowest_listed: Option<Epoch>,
+    /// The candidate's chain, newest first.
+    links: Vec<Link>,
+    progress: Option<(CommitRef, ProgressRow)>,
+    repeats: VecDeque<Append>,
+}
+
+impl TakeOver {
+    pub fn start(partition: PartitionId, owner: Bytes, incarnation: u64, settings: ProtocolSettings) -> Self {
+        Self {
+            partition,
+            owner,
+            incarnation,
+            settings,
+            step: Step::Highest,
+            own: Epoch { number: 0, incarnation },
+            candidates: VecDeque::new(),
+            lowest_listed: None,
+            links: Vec::new(),
+            progress: None,
+            repeats: VecDeque::new(),
+        }
+    }
+
+    pub fn first_request(&self) -> Request {
+        Request::Claims { partition: self.partition, below: None, limit: 1 }
+    }
+
+    /// Takes the answer to what was asked last.
+    pub fn go_on(&mut self, reply: Reply) -> Next {
+        match (&mut self.step, reply) {
+            (Step::Highest, Reply::Claims(Ok(claims))) => self.claim(claims.first().map(|claim| claim.epoch)),
+            (Step::Claiming, Reply::Written(_)) => {
+                self.step = Step::AllClaims;
+                self.ask(Request::Claims { partition: self.partition, below: None, limit: CLAIMS_PAGE })
+            }
+            (Step::AllClaims, Reply::Claims(Ok(claims))) => self.listed(claims),
+            (Step::Progress, Reply::Progress(Ok(rows))) => self.progress_read(rows),
+            (Step::Rows, Reply::Commits(Ok(rows))) => self.rows_read(rows),
+            (Step::Repeating { waiting }, Reply::Written(_)) => {
+                *waiting -= 1;
+                self.repeat()
+            }
+            (step, reply) => Next::Failed(damaged(format!("{reply:?} is no answer while {step:?}"))),
+        }
+    }
+
+    fn ask(&self, request: Request) -> Next {
+        Next::Ask(vec![request])
+    }
+
+    fn claim(&mut self, highest: Option<Epoch>) -> Next {
+        let number = highest.map_or(0, |epoch| epoch.number) + 1;
+        if number > Epoch::NUMBER_MAX {
+            return Next::Failed(StoreError::new(
+                StoreErrorKind::Unsupported,
+                format!("partition {} has used up its epoch numbers", self.partition),
+            ));
+        }
+        self.own = Epoch { number, incarnation: self.incarnation };
+        self.step = Step::Claiming;
+        let claim = Claim { epoch: self.own, owner: self.owner.clone() };
+        self.ask(Request::InsertClaim { partition: self.partition, claim })
+    }
+
+    fn listed(&mut self, claims: Vec<Claim>) -> Next {
+        let full = claims.len() >= CLAIMS_PAGE;
+        for Claim { epoch, .. } in claims {
+            self.lowest_listed = Some(epoch);
+            // Of two claims with one number at least one sees the other, and goes: a number never
+            // stands for two epochs with rows.
+            if epoch > self.own || epoch.number == self.own.number && epoch != self.own {
+                return Next::Superseded(epoch);
+            }
+            if epoch != self.own {
+                self.candidates.push_back(epoch);
+            }
+        }
+        if full {
+            let (partition, below) = (self.partition, self.lowest_listed);
+            return self.ask(Request::Claims { partition, below, limit: CLAIMS_PAGE });
+        }
+        self.next_candidate()
+    }
+
+    fn next_candidate(&mut self) -> Next {
+        self.links.clear();
+        self.progress = None;
+        match self.candidates.pop_front() {
+            Some(epoch) => self.follow(epoch, None),
+            None => self.done(),
+        }
+    }
+
+    /// Goes on to an epoch of the candidate's chain.
+    fn follow(&mut self, epoch: Epoch, cut: Option<u64>) -> Next {
+        self.links.push(Link { epoch, cut, from: 0, segment: 0, empty: 0, rows: Vec::new(), closed: false });
+        self.step = Step::Progress;
+        self.ask(Request::Progress { partition: self.partition, epoch, limit: PROGRESS_ROWS })
+    }
+
+    fn progress_read(&mut self, rows: Vec<(u64, Bytes)>) -> Next {
+        let Some(link) = self.links.last_mut() else { return self.next_candidate() };
+        // Progress as of a commit beyond the cut is not on the chain.
+        let found = rows.into_iter().find(|(as_of, _)| link.cut.is_none_or(|cut| *as_of <= cut));
+        if let Some((as_of, bytes)) = found {
+            let row = match ProgressRow::decode(bytes) {
+                Ok(row) => row,
+                Err(error) => {
+                    return Next::Failed(damaged(format!(
+                        "progress of partition {} as of {}/{as_of} can't be read: {error}",
+                        self.partition, link.epoch
+                    )));
+                }
+            };
+            if row.min_reader > READER {
+                return Next::Failed(StoreError::new(
+                    StoreErrorKind::NewerFormat,
+                    format!("partition {} was written by a newer version of qdo", self.partition),
+                ));
+            }
+            link.from = as_of + 1;
+            let names = row.segments.iter().filter_map(|segment| segment.name);
+            let own = names.filter(|name| name.epoch_number == link.epoch.number);
+            link.segment = own.map(|name| name.segment).max().unwrap_or(0);
+            let at = CommitRef { epoch_number: link.epoch.number, commit: as_of };
+            self.progress = Some((at, row));
+        }
+        self.step = Step::Rows;
+        self.read_on()
+    }
+
+    /// Reads on in the oldest epoch of the chain so far, or goes on from there.
+    fn read_on(&mut self) -> Next {
+        let Some(link) = self.links.last_mut() else { return self.next_candidate() };
+        let complete = link.cut.is_some_and(|cut| link.from > cut);
+        if complete || link.closed || link.empty > SEGMENTS_AHEAD {
+            return self.epoch_read();
+        }
+        let segment = SegmentKey { partition: self.partition, epoch: link.epoch, segment: link.segment };
+        let (from, limit) = (link.from, self.settings.page_rows_max);
+        self.ask(Request::Commits { segment, from, limit, bytes_max: self.settings.page_bytes_max })
+    }
+
+    fn rows_read(&mut self, rows: Vec<StoredCommit>) -> Next {
+        let Some(link) = self.links.last_mut() else { return self.next_candidate() };
+        if rows.is_empty() {
+            link.segment += 1;
+            link.empty += 1;
+            return self.read_on();
+        }
+        let key = SegmentKey { partition: self.partition, epoch: link.epoch, segment: link.segment };
+        for row in rows {
+            if link.cut.is_some_and(|cut| row.commit > cut) {
+                break;
+            }
+            if row.commit != link.from {
+                link.closed = true;
+                break;
+            }
+            let decoded = match CommitRow::decode(row.row.clone()) {
+                Ok(decoded) => decoded,
+                Err(error) => {
+                    return Next::Failed(damaged(format!(
+                        "commit {} of epoch {} of partition {} can't be read: {error}",
+                        row.commit, link.epoch, self.partition
+                    )));
+                }
+            };
+            link.from += 1;
+            link.empty = 0;
+            link.rows.push((key, row, decoded));
+        }
+        self.read_on()
+    }
+
+    /// All that is there of one epoch has been read: does it make sense, and where does it go on?
+    fn epoch_read(&mut self) -> Next {
+        let is_candidate = self.links.len() == 1;
+        let Some(link) = self.links.last() else { return self.next_candidate() };
+        if link.cut.is_some_and(|cut| link.from <= cut) {
+            return self.next_candidate();
+        }
+        if self.progress.is_some() {
+            return self.head_found();
+        }
+        let Some((_, _, first)) = link.rows.first() else {
+            // A claim without row 0 is never the head; on a chain it is a hole.
+            debug_assert!(is_candidate, "an epoch with a cut has at least its row 0");
+            return self.next_candidate();
+        };
+        match first.origin.as_ref().and_then(|origin| origin.head) {
+            Some(head) => {
+                let epoch = Epoch { number: head.epoch_number, incarnation: head.incarnation };
+                self.follow(epoch, Some(head.cut))
+            }
+            None => self.head_found(),
+        }
+    }
+
+    /// The candidate is the head. What was read after its progress is written again.
+    fn head_found(&mut self) -> Next {
+        let tail = self.links.iter().rev().flat_map(|link| &link.rows);
+        self.repeats = tail
+            .map(|(segment, stored, _)| Append {
+                segment: *segment,
+                commit: stored.commit,
+                row: stored.row.clone(),
+                // A row is seen only after its blobs and entries were durable: `Store::append`.
+                blobs: Vec::new(),
+                entries: Vec::new(),
+            })
+            .collect();
+        self.step = Step::Repeating { waiting: 0 };
+        self.repeat()
+    }
+
+    fn repeat(&mut self) -> Next {
+        let Step::Repeating { waiting } = &mut self.step else { return self.next_candidate() };
+        let mut requests = Vec::new();
+        while *waiting < REPEATS_AT_ONCE
+            && let Some(append) = self.repeats.pop_front()
+        {
+            *waiting += 1;
+            requests.push(Request::Repeat { append: Box::new(append) });
+        }
+        if *waiting > 0 { Next::Ask(requests) } else { self.done() }
+    }
+
+    fn done(&mut self) -> Next {
+        let mut links = std::mem::take(&mut self.links);
+        links.reverse();
+        let mut chain: Vec<ChainLink> =
+            self.progress.as_ref().map_or_else(Vec::new, |(_, progress)| progress.chain.clone());
+        // Its last link is the epoch that it was written in, which went on after it.
+        chain.pop();
+        chain.extend(links.iter().map(|link| ChainLink {
+            epoch_number: link.epoch.number,
+            incarnation: link.epoch.incarnation,
+            cut: link.from - 1,
+        }));
+        let origin = Origin { head: chain.last().copied() };
+        let tail = links.into_iter().flat_map(|link| link.rows);
+        let tail = tail
+            .map(|(segment, stored, row)| TailCommit {
+                segment: SegmentName {
+                    epoch_number: segment.epoch.number,
+                    incarnation: segment.epoch.incarnation,
+                    segment: segment.segment,
+                },
+                commit: stored.commit,
+                bytes: stored.row.len() as u64,
+                row,
+            })
+            .collect();
+        let progress = self.progress.take();
+        Next::Done(Box::new(Accepted { epoch: self.own, chain, origin, progress, tail }))
+    }
+}

@@ -1,0 +1,9 @@
+//! The HTTP API over a real socket, on a double of the worker.
+
+mod enqueue;
+mod errors;
+mod guard;
+mod limits;
+mod openapi;
+mod routes;
+mod support;
