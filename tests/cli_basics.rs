@@ -135,7 +135,6 @@ fn many_jobs_from_a_wrong_file_are_refused_before_anything_is_sent() {
     for (text, words) in [
         ("{\"kind\":\"a\"}\n\n[1]\n", ["line 3", "not a JSON object"]),
         ("{\"kind\":\"a\"\n", ["line 1", "not a JSON object"]),
-        ("{\"kind\":\"\\ud800\"}\n", ["line 1", "not a JSON object"]),
     ] {
         std::fs::write(&file, text).expect("it can be written");
         run(qdo().args(enqueue).arg(&file)).code(2).says(&words);

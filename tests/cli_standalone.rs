@@ -96,7 +96,9 @@ fn a_port_in_use_is_one_sentence() {
     let server = Server::start("");
     let taken = server.address.trim_start_matches("http://").to_owned();
     start(&taken).code(1).says(&["a qdo server answers at", &taken, "already"]);
-    start("192.0.2.1:1").code(1).says(&["no address 192.0.2.1"]);
+    let mut elsewhere = qdo();
+    elsewhere.env("QDO_INSECURE", "true").args(["standalone", "--listen", "192.0.2.1:1", "--data"]);
+    run(elsewhere.arg(folder.path())).code(1).says(&["no address 192.0.2.1"]);
     start("nonsense").code(2).says(&["--listen", "127.0.0.1:7420"]);
 }
 
