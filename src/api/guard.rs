@@ -136,6 +136,8 @@ fn equal(a: &[u8; 32], b: &[u8; 32]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn answer(guard: &Guard, host: &str, origin: Option<&str>) -> Result<(), String> {
@@ -193,6 +195,19 @@ mod tests {
         {
             let foreign = Err("/problems/foreign-origin".to_owned());
             assert_eq!(answer(&guard, "localhost:7420", Some(origin)), foreign, "{origin}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_host_is_called_only_ours_are_answered(
+            host in "[a-z0-9.:@\\[\\]/-]{0,20}|(localhost|127\\.0\\.0\\.1)[a-z0-9.:@-]{0,12}",
+        ) {
+            if answer(&Guard::new(&[], None), &host, None).is_ok() {
+                let name = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name);
+                let ours = ["localhost", "10.1.2.3", "[::1]", "[::"].contains(&name);
+                prop_assert!(ours || name.parse::<std::net::Ipv4Addr>().is_ok_and(|ip| ip.is_loopback()), "{host}");
+            }
         }
     }
 

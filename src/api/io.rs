@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 /// A client that takes not one byte of an answer for so long is given up.
 const TAKE_TIMEOUT: Duration = Duration::from_secs(60);
 /// After the last answer, what the client still sends is taken until it sends nothing for so long.
 const LINGER: Duration = Duration::from_secs(1);
+/// At most for so long.
+const LINGER_TOTAL: Duration = Duration::from_secs(10);
 /// And at most so much of it.
 const LINGER_BYTES_MAX: usize = 64 << 20;
 
@@ -31,7 +33,18 @@ pub(super) struct Patient {
 
 struct Linger {
     quiet: Pin<Box<Sleep>>,
+    end: Instant,
     bytes: usize,
+}
+
+impl Linger {
+    fn new() -> Self {
+        Self { quiet: Box::pin(sleep(LINGER)), end: Instant::now() + LINGER_TOTAL, bytes: 0 }
+    }
+
+    fn is_over(&self) -> bool {
+        self.bytes >= LINGER_BYTES_MAX || Instant::now() >= self.end
+    }
 }
 
 impl Patient {
@@ -95,14 +108,14 @@ impl AsyncWrite for Patient {
         if linger.is_none() {
             ready!(Pin::new(&mut *stream).poll_shutdown(context))?;
         }
-        let linger = linger.get_or_insert_with(|| Linger { quiet: Box::pin(sleep(LINGER)), bytes: 0 });
+        let linger = linger.get_or_insert_with(Linger::new);
         let mut thrown_away = [0u8; 16 << 10];
-        while linger.bytes < LINGER_BYTES_MAX {
+        while !linger.is_over() {
             let mut buffer = ReadBuf::new(&mut thrown_away);
             match Pin::new(&mut *stream).poll_read(context, &mut buffer) {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
                     linger.bytes += buffer.filled().len();
-                    linger.quiet.set(sleep(LINGER));
+                    linger.quiet.as_mut().reset(Instant::now() + LINGER);
                 }
                 Poll::Ready(_) => break,
                 Poll::Pending => {

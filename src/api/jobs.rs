@@ -128,7 +128,11 @@ pub(super) async fn output(
     let query = Query::of(query.as_deref(), &["attempt", "follow"])?;
     let attempt =
         query.whole("attempt", 1, u64::from(u32::MAX))?.and_then(|number| u32::try_from(number).ok());
-    let stream = app.requests.output(&path.namespace, path.id, attempt, query.flag("follow")?).await?;
+    let follow = query.flag("follow")?;
+    let stream = app.requests.output(&path.namespace, path.id, attempt, follow).await?;
+    if !follow {
+        return Ok(text_body("text/plain; charset=utf-8", Body::from_stream(stream)));
+    }
     let ended = async move { connection.shutdown.cancelled().await };
     let stream = stream.take_until(Box::pin(ended));
     Ok(text_body("text/plain; charset=utf-8", Body::from_stream(stream)))

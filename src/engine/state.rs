@@ -213,6 +213,7 @@ impl Engine {
         let Some((id, entry)) = self.id_and_entry(job) else { return };
         if let Phase::Is(state) = entry.phase {
             self.journal.after_release(super::Effect::Ended { job: id, state });
+            self.plan_retention(entry.queue);
         }
     }
 

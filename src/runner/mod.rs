@@ -64,3 +64,7 @@ async fn time_limit(timeout_ms: u64) {
         ms => tokio::time::sleep(Duration::from_millis(ms)).await,
     }
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/handlers.md")]
+struct HandlersDocs;

@@ -64,6 +64,24 @@ async fn a_client_that_sends_all_before_it_reads_gets_its_answer() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_client_that_goes_on_sending_after_its_answer_is_left() {
+    let server = start().await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    // The clock of the test jumps: no byte may wait for the clock of the system.
+    stream.set_nodelay(true).unwrap();
+    stream
+        .write_all(b"POST /no/route HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999\r\n\r\n")
+        .await
+        .unwrap();
+    let left = async {
+        while stream.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    };
+    timeout(4 * SOON, left).await.expect("the connection was kept for a client that drips");
+}
+
 #[tokio::test]
 async fn a_client_that_asks_first_gets_its_answer_before_the_body() {
     let server = start().await;

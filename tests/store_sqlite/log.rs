@@ -79,6 +79,44 @@ async fn the_log_stays_bounded_while_others_read() {
 }
 
 #[tokio::test]
+async fn the_log_stays_bounded_while_there_is_always_a_reader() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("jobs.db");
+    let options = SqliteOptions { wal_bytes_max: WAL_BYTES_MAX, ..SqliteOptions::default() };
+    let store = SqliteStore::open(&path, options).unwrap();
+    claim(&store, 0).await;
+    let done = Arc::new(AtomicBool::new(false));
+    let reader = {
+        let (done, path) = (done.clone(), path.clone());
+        std::thread::spawn(move || {
+            let open = || rusqlite::Connection::open(&path).unwrap();
+            let (mut first, mut second) = (open(), open());
+            let begin = |reader: &rusqlite::Connection| {
+                reader.execute_batch("BEGIN").unwrap();
+                let count = "SELECT count(*) FROM commits";
+                reader.query_row(count, [], |row| row.get::<_, i64>(0)).unwrap()
+            };
+            let mut seen = begin(&first);
+            while !done.load(Ordering::Relaxed) {
+                // The next one begins before this one ends.
+                seen = begin(&second).max(seen);
+                first.execute_batch("COMMIT").unwrap();
+                std::mem::swap(&mut first, &mut second);
+            }
+            seen
+        })
+    };
+    let mut highest = 0;
+    for number in 0..200 {
+        append(&store, 0, number, ROW_BYTES).await;
+        highest = highest.max(fs::metadata(folder.path().join("jobs.db-wal")).unwrap().len());
+    }
+    done.store(true, Ordering::Relaxed);
+    assert!(reader.join().unwrap() > 0);
+    assert!(highest <= WAL_BYTES_MAX + SLACK_BYTES, "{highest} bytes");
+}
+
+#[tokio::test]
 async fn others_write_while_a_large_segment_is_dropped() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("jobs.db");

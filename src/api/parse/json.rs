@@ -17,8 +17,9 @@ const MEMBERS_MAX: usize = 64;
 /// The members of an object, in the order in which they were written.
 pub(crate) type Members<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
 
-/// The text of a body that is to be JSON: UTF-8, and not too deep.
+/// The text of a body that is to be JSON: UTF-8, and not too deep. A byte order mark is skipped.
 pub(crate) fn body_text(bytes: &[u8]) -> Result<&str, InvalidRequest> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let text = std::str::from_utf8(bytes).map_err(|error| {
         InvalidRequest::whole(format!("the body is not UTF-8: byte {} is wrong", error.valid_up_to() + 1))
     })?;

@@ -164,6 +164,12 @@ fn what_is_no_json_object_is_a_clear_error() {
 }
 
 #[test]
+fn a_byte_order_mark_is_skipped() {
+    let marked = b"\xef\xbb\xbf{\"kind\":\"k\"}\n{\"kind\":\"l\"}";
+    assert_eq!(parse_ndjson(marked, NOW_MS).unwrap().len(), 2);
+}
+
+#[test]
 fn nesting_is_bounded_wherever_it_is() {
     let nested =
         |depth: usize| format!(r#"{{"kind":"k","payload":{}1{}}}"#, "[".repeat(depth), "]".repeat(depth));

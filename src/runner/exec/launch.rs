@@ -23,6 +23,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::libc::{self, c_char, c_int};
 use nix::sched::{CloneFlags, clone};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, pipe2};
@@ -216,7 +217,7 @@ impl Inside<'_> {
             at(Step::Exec);
             // Whatever the worker itself was started with, or a library forgot. Kernels before 5.11
             // can't, and what we open ourselves is closed anyway.
-            libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC as c_int);
+            libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
             reset_signals();
             libc::execve(self.launch.program.as_ptr(), self.arguments.as_ptr(), self.environment.as_ptr());
         }
@@ -253,7 +254,13 @@ unsafe fn reset_signals() {
 
 /// Limits of the resources of a program, and of each that it starts.
 struct Limits {
-    each: [Option<(libc::__rlimit_resource_t, libc::rlimit)>; 3],
+    each: [Option<Limit>; 3],
+}
+
+struct Limit {
+    resource: Resource,
+    soft: u64,
+    hard: u64,
 }
 
 impl Limits {
@@ -261,33 +268,25 @@ impl Limits {
         let cpu_secs = settings.cpu_time_max.map(|time| time.ms / 1_000);
         Self {
             each: [
-                settings.memory_bytes_max.map(|bytes| limit(libc::RLIMIT_AS, bytes, 0)),
+                settings.memory_bytes_max.map(|bytes| Limit::new(Resource::RLIMIT_AS, bytes, 0)),
                 // XCPU at the limit, which can be caught, and KILL a second later.
-                cpu_secs.map(|secs| limit(libc::RLIMIT_CPU, secs, 1)),
-                settings.open_files_max.map(|files| limit(libc::RLIMIT_NOFILE, files, 0)),
+                cpu_secs.map(|secs| Limit::new(Resource::RLIMIT_CPU, secs, 1)),
+                settings.open_files_max.map(|files| Limit::new(Resource::RLIMIT_NOFILE, files, 0)),
             ],
         }
     }
 
     /// Makes system calls only.
     fn set(&self) -> Result<(), Errno> {
-        for (resource, limit) in self.each.iter().flatten() {
-            // SAFETY: the limit is a valid struct, which the call only reads.
-            check(unsafe { libc::setrlimit(*resource, limit) })?;
-        }
-        Ok(())
+        self.each.iter().flatten().try_for_each(|limit| setrlimit(limit.resource, limit.soft, limit.hard))
     }
 }
 
-/// A limit, within what the worker itself is allowed.
-fn limit(
-    resource: libc::__rlimit_resource_t,
-    wanted: u64,
-    above: u64,
-) -> (libc::__rlimit_resource_t, libc::rlimit) {
-    let mut own = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
-    // SAFETY: the struct is valid, and the call writes only to it. If it fails, nothing is capped here.
-    unsafe { libc::getrlimit(resource, &mut own) };
-    let max = wanted.saturating_add(above).min(own.rlim_max);
-    (resource, libc::rlimit { rlim_cur: wanted.min(max), rlim_max: max })
+impl Limit {
+    /// Within what the worker itself is allowed.
+    fn new(resource: Resource, soft: u64, above: u64) -> Self {
+        let (_, own) = getrlimit(resource).unwrap_or((RLIM_INFINITY, RLIM_INFINITY));
+        let hard = soft.saturating_add(above).min(own);
+        Self { resource, soft: soft.min(hard), hard }
+    }
 }

@@ -32,6 +32,7 @@ use futures_util::FutureExt;
 use futures_util::future::FusedFuture;
 use tokio::time::timeout;
 
+use super::text::error_text;
 use super::{Context, Handler, Output, Report, RunsFolder, time_limit};
 use crate::model::limits::RESULT_BYTES_MAX;
 use crate::model::{Outcome, Retry, Span};
@@ -148,24 +149,34 @@ impl ExecHandler {
 #[async_trait]
 impl Handler for ExecHandler {
     async fn run(&self, context: Context) -> Report {
+        if context.revoked.is_cancelled() {
+            return Report { outcome: Outcome::Released, exit_code: None };
+        }
         match self.start(&context).await {
             Ok(process) => self.run_to_end(process, &context).await,
-            Err(SpawnFailure { error }) => {
-                let class = "spawn".to_owned();
-                Report { outcome: Outcome::Failed { error, class, retry: Retry::Policy }, exit_code: None }
-            }
+            Err(outcome) => Report { outcome, exit_code: None },
         }
     }
 }
 
 impl ExecHandler {
-    async fn start(&self, context: &Context) -> Result<Process, SpawnFailure> {
+    async fn start(&self, context: &Context) -> Result<Process, Outcome> {
         let (settings, runs, attempt) = (self.settings.clone(), self.runs.clone(), context.attempt.clone());
         let spawned = tokio::task::spawn_blocking(move || process::spawn(&settings, &runs, &attempt)).await;
-        match spawned {
-            Ok(spawned) => spawned?.watched(),
-            Err(_) => Err(SpawnFailure { error: "the worker is stopping".to_owned() }),
-        }
+        let spawned = match spawned {
+            Ok(spawned) => spawned.and_then(|spawned| spawned.watched()),
+            Err(stopped) if stopped.is_cancelled() => {
+                return Err(Outcome::Interrupted { reason: "the worker is stopping".to_owned() });
+            }
+            Err(panicked) => {
+                Err(SpawnFailure { error: format!("the worker failed at starting it: {panicked}") })
+            }
+        };
+        spawned.map_err(|SpawnFailure { error }| Outcome::Failed {
+            error: error_text(&error),
+            class: "spawn".to_owned(),
+            retry: Retry::Policy,
+        })
     }
 
     async fn run_to_end(&self, mut process: Process, context: &Context) -> Report {

@@ -15,7 +15,7 @@ use std::path::Path;
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, RenameFlags, openat, renameat2};
+use nix::fcntl::{OFlag, openat, renameat};
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
@@ -107,9 +107,10 @@ fn move_up(folder: &OwnedFd, name: &CStr, top: &OwnedFd, moved: &mut u64) -> io:
     loop {
         let new_name = CString::new(format!(".moved-{moved}"))?;
         *moved += 1;
-        match renameat2(folder, name, top, new_name.as_c_str(), RenameFlags::RENAME_NOREPLACE) {
+        match renameat(folder, name, top, new_name.as_c_str()) {
+            // If there was an empty folder of that name, it is gone, which is as well.
             Ok(()) => return Ok(new_name),
-            Err(Errno::EEXIST) => {}
+            Err(Errno::EEXIST | Errno::ENOTEMPTY | Errno::ENOTDIR) => {}
             // To move a folder is to write its `..`.
             Err(Errno::EACCES) if !is_opened_up => {
                 open_up(folder, name)?;

@@ -268,7 +268,18 @@ impl Source {
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(describe)?;
         self.check_format(&connection)?;
         self.check_content(&connection)?;
-        connection.pragma_update(None, "journal_mode", "WAL").map_err(describe)?;
+        let journal: String = connection
+            .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))
+            .map_err(describe)?;
+        if journal != "wal" {
+            return Err(StoreError::new(
+                StoreErrorKind::Unsupported,
+                format!(
+                    "{} is on a file system without shared memory; put it on a local disk",
+                    self.path.display()
+                ),
+            ));
+        }
         let synchronous = self.options.synchronous.pragma();
         connection.pragma_update(None, "synchronous", synchronous).map_err(describe)?;
         // Where a plain sync leaves bytes in the drive's cache (macOS).

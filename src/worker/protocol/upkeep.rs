@@ -117,8 +117,10 @@ impl Upkeep {
     fn write_progress(&mut self, released: u64, calls: &mut Calls, effects: &mut Vec<Effect>) {
         let as_of = |progress: &NewProgress| CommitKey { epoch: self.epoch, commit: progress.as_of };
         let mut sent_now = false;
+        let may_begin = self.waiting.front().is_some_and(|progress| progress.as_of < released);
         if self.writing.is_none()
-            && let Some(progress) = self.waiting.pop_front_if(|progress| progress.as_of < released)
+            && may_begin
+            && let Some(progress) = self.waiting.pop_front()
         {
             for (segment, summary) in &progress.summaries {
                 let request = Request::PutSummary {

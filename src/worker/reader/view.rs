@@ -182,7 +182,9 @@ fn attempts(history: &[Happened]) -> Vec<AttemptView> {
     for happened in history.iter().filter(|happened| happened.marker.attempt > 0) {
         let marker = &happened.marker;
         let Some(outcome) = outcome(happened) else { continue };
-        if outcome == "cancelled" && !attempts.get(&marker.attempt).is_some_and(|a| a.outcome == "running") {
+        if outcome == "cancelled"
+            && attempts.get(&marker.attempt).is_none_or(|view| view.outcome != "running")
+        {
             // It was between two attempts: none of them was cancelled.
             continue;
         }
