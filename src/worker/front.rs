@@ -17,7 +17,7 @@ use crate::model::view::{
     Affected, Counts, Enqueued, HistoryEvent, JobPage, JobView, QueuePage, QueueView, Rates,
 };
 use crate::model::{JobId, JobState, NewJob, PartitionId, QueueSettings, Span};
-use crate::store::StoreCounters;
+use crate::store::{StoreCounters, StoreErrorKind};
 
 use super::catalog::{Catalog, QueueEntry, check_name};
 use super::owner::{Owner, OwnerHandle, Shared};
@@ -582,7 +582,14 @@ impl Requests for Front {
     }
 
     async fn backup(&self, to: &Path) -> Result<(), RequestError> {
-        Ok(self.shared.store.backup(to).await?)
+        let copied = self.shared.store.backup(to).await;
+        copied.map_err(|error| match error.kind {
+            // Another try would end alike.
+            StoreErrorKind::Invalid | StoreErrorKind::Permission | StoreErrorKind::Unsupported => {
+                RequestError::Conflict(error.message)
+            }
+            _ => error.into(),
+        })
     }
 }
 
