@@ -117,7 +117,9 @@ impl Pool {
         let partition = owner.partition();
         let mut state = self.state();
         // An owner that opens anew knows nothing of what its predecessor was offered.
-        if let Some(before) = state.shares.insert(partition, Share { owner, offered: 0, recalling: 0, used_up: true }) {
+        if let Some(before) =
+            state.shares.insert(partition, Share { owner, offered: 0, recalling: 0, used_up: true })
+        {
             state.free += before.offered;
         }
         state.starved.retain(|other| *other != partition);

@@ -232,12 +232,14 @@ fn a_summary_that_does_not_fit_is_refused() {
     let spoil: [fn(&mut SummaryRow); 5] = [
         |summary| summary.jobs_per_commit.push(1),
         |summary| summary.jobs_per_commit = vec![u32::MAX; 3],
-        |summary| drop(summary.states.pop()),
+        |summary| {
+            summary.states.pop();
+        },
         |summary| summary.kinds = vec![99; summary.kinds.len()],
         |summary| summary.queues.clear(),
     ];
     for spoil in spoil {
-        for (_, bytes) in &mut world.store.summaries {
+        for bytes in world.store.summaries.values_mut() {
             let mut summary = <SummaryRow as prost::Message>::decode(&bytes[..]).unwrap();
             spoil(&mut summary);
             *bytes = prost::Message::encode_to_vec(&summary).into();

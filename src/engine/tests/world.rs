@@ -169,7 +169,7 @@ impl World {
         self.engine.handle(self.now_ms, event, &mut effects).expect("the journal adds up");
         self.take_in(effects);
         self.events += 1;
-        if self.engine.loaded_jobs < 300 || self.events % 4_999 == 0 {
+        if self.engine.loaded_jobs < 300 || self.events.is_multiple_of(4_999) {
             super::invariants::check(&self.engine);
         }
         if self.stepwise {
