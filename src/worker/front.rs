@@ -12,15 +12,15 @@ use futures_util::{StreamExt, stream};
 use tokio::sync::Semaphore;
 
 use crate::engine::{Command, Event, Reply};
-use crate::model::limits::PAGE_MAX;
+use crate::model::limits::{BATCH_JOBS_MAX, PAGE_MAX};
 use crate::model::view::{
     Affected, Counts, Enqueued, HistoryEvent, JobPage, JobView, QueuePage, QueueView, Rates,
 };
-use crate::model::{JobId, JobState, NewJob, PartitionId, QueueSettings, Span};
+use crate::model::{JobId, JobState, NewJob, PartitionId, QueueSettings, Span, check};
 use crate::store::{StoreCounters, StoreErrorKind};
 use crate::telemetry::names;
 
-use super::catalog::{Catalog, QueueEntry, check_name};
+use super::catalog::{Catalog, QueueEntry};
 use super::owner::{Owner, OwnerHandle, Shared};
 use super::reader::{Reader, events, gone, output_place, read_cursor, time, unknown, write_cursor};
 use super::{DeleteQueue, JobCommand, JobFilter, OutputStream, RequestError, Requests, WorkerSettings};
@@ -83,8 +83,8 @@ impl Front {
     }
 
     fn find_queue(&self, namespace: &str, queue: &str) -> Result<Arc<QueueEntry>, RequestError> {
-        check_name("namespace", namespace)?;
-        check_name("queue", queue)?;
+        check::name("namespace", namespace)?;
+        check::name("queue", queue)?;
         self.catalog().find(namespace, queue).ok_or_else(|| {
             RequestError::NotFound(format!("there is no queue {queue:?} in namespace {namespace:?}"))
         })
@@ -339,6 +339,14 @@ impl Requests for Front {
         jobs: Vec<NewJob>,
     ) -> Result<Vec<Enqueued>, RequestError> {
         let Some(first) = jobs.first() else { return Ok(Vec::new()) };
+        if jobs.len() > BATCH_JOBS_MAX {
+            return Err(RequestError::Invalid {
+                field: None,
+                message: format!("{} jobs are more than the {BATCH_JOBS_MAX} of one request", jobs.len()),
+            });
+        }
+        let now_ms = self.shared.clock.now_ms();
+        jobs.iter().try_for_each(|job| check::new_job(job, now_ms))?;
         let bytes: usize = jobs.iter().map(|job| job.payload.len() + 256).sum();
         let units = (bytes / PAYLOAD_UNIT + 1) as u32;
         let Ok(_room) = self.payloads.clone().try_acquire_many_owned(units) else {
@@ -460,7 +468,7 @@ impl Requests for Front {
     }
 
     async fn queues(&self, namespace: &str, after: &str, limit: usize) -> Result<QueuePage, RequestError> {
-        check_name("namespace", namespace)?;
+        check::name("namespace", namespace)?;
         let limit = limit.clamp(1, PAGE_MAX);
         let listed = self.catalog().list(namespace, after, limit);
         let cursor =
@@ -482,6 +490,8 @@ impl Requests for Front {
         settings: QueueSettings,
         partitions: Option<u16>,
     ) -> Result<QueueView, RequestError> {
+        check::queue_settings(&settings)?;
+        partitions.map_or(Ok(()), check::partitions)?;
         let entry = match self.find_queue(namespace, queue) {
             Err(RequestError::NotFound(_)) => {
                 let partitions = partitions.unwrap_or(self.settings.partitions);
