@@ -2,6 +2,9 @@
 //! what the engine itself costs, beside what the store costs.
 //!
 //! `cargo bench --bench engine [-- JOBS]`
+//!
+//! On two shared cores: about 1.0 M lives a second as they come, 2.7 M enqueues, 0.65 M
+//! starts and ends of a backlog.
 
 use std::time::Instant;
 

@@ -54,6 +54,7 @@ impl Engine {
         let (room, suspect) =
             self.runners.get(&runner).map_or((0, None), |known| (known.room, known.suspect));
         self.runners.insert(runner, Runner { name, kinds, room, suspect, ahead: None });
+        self.nothing_ahead = false;
     }
 
     pub(super) fn pull(&mut self, runner: RunnerId, attempts: u32) {
@@ -123,13 +124,14 @@ impl Engine {
         {
             runner.suspect = None;
             runner.ahead = None;
+            self.nothing_ahead = false;
         }
         Some(running)
     }
 
     /// Hands waiting jobs to runners with room, in turn.
     pub(super) fn dispatch(&mut self) {
-        if self.lines.len() == 0 && self.unloaded == 0 {
+        if self.lines.len() == 0 && (self.unloaded == 0 || self.nothing_ahead) {
             self.starved = false;
             return;
         }

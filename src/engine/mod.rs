@@ -107,6 +107,8 @@ pub struct Engine {
     loading: u32,
     /// When something is due in segments that are neither loaded nor being read.
     unloaded_due: BTreeSet<(u64, u32)>,
+    /// What is not in memory has nothing for any runner.
+    nothing_ahead: bool,
     /// Whether something can leave memory is to be looked at anew.
     room_due: bool,
     /// Segments that leave memory once their summaries are durable.
@@ -114,7 +116,7 @@ pub struct Engine {
     lines: Lines,
     timers: BTreeSet<Timer>,
     runners: BTreeMap<RunnerId, Runner>,
-    running: HashMap<JobRef, Running>,
+    running: BTreeMap<JobRef, Running>,
     /// Loaded jobs that were first written elsewhere.
     places: HashMap<JobId, JobRef>,
     tokens: Tokens,

@@ -6,9 +6,12 @@
 mod bounds;
 mod chaos;
 mod commands;
+mod compare;
 mod facts;
 mod invariants;
 mod keeping;
 mod lifecycle;
 mod restart;
+mod store;
+mod succession;
 mod world;

@@ -37,7 +37,7 @@ fn large_payloads_are_spread_over_commits() {
     world.settle();
     assert_eq!(world.ids(ticket).len(), 1_000);
     assert!(world.store.rows.len() >= 16);
-    assert!(world.store.rows.values().map(|(_, row)| row.len()).max() > Some(COMMIT_BYTES_MAX / 3));
+    assert!(world.store.rows.values().map(|stored| stored.bytes).max() > Some(COMMIT_BYTES_MAX as u64 / 3));
 }
 
 #[test]
@@ -77,7 +77,8 @@ fn small_markers_fill_a_commit_without_outgrowing_it() {
     world.enqueue(1, jobs("a", 10_000));
     world.settle();
     for (job, attempt) in world.runners[&1].running.clone() {
-        world.finish(job, attempt, Outcome::Snoozed { delay_ms: 9_000_000_000 });
+        let (ticket, end) = (world.ticket(), end(Outcome::Snoozed { delay_ms: 9_000_000_000 }));
+        world.event(Event::Finish { ticket, job, attempt, end });
     }
     world.settle();
     assert_eq!(world.engine.counts(1).scheduled, 20_000);

@@ -118,7 +118,7 @@ fn a_retried_job_starts_anew_but_never_repeats_an_attempt_number() {
     let (start, retry, end) = (MarkerKind::Started, MarkerKind::Retry, MarkerKind::Failed);
     assert_eq!(kinds, [start, retry, start, retry, start, end], "it brings its history along");
     assert_eq!(again.strings, ["host:1"]);
-    assert_eq!(world.places_of(id), [fact.place], "the index knows where it is");
+    assert_eq!(world.store.places_of(id), [fact.place], "the index knows where it is");
     world.crash(0, false);
     world.settle();
     let ticket = world.finish(id, 4, success());
