@@ -202,6 +202,7 @@ impl Engine {
             Event::Tick => {
                 let due = self.next_retention_ms != 0 && self.next_retention_ms <= self.now_ms;
                 self.retention_due |= due;
+                self.tokens.forget_old(self.now_ms);
             }
         }
         Ok(())
@@ -216,7 +217,8 @@ impl Engine {
     pub fn next_wake_ms(&self) -> Option<u64> {
         let timer = self.timers.first().map(|timer| timer.at_ms);
         let retention = (self.next_retention_ms != 0).then_some(self.next_retention_ms);
-        timer.into_iter().chain(retention).chain(self.earliest_unloaded_due()).min()
+        let tokens = self.tokens.last_forgotten_ms();
+        timer.into_iter().chain(retention).chain(tokens).chain(self.earliest_unloaded_due()).min()
     }
 
     /// True if [`Engine::take_commit`] would give one.

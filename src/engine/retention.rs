@@ -43,7 +43,6 @@ impl Engine {
             return;
         }
         self.next_retention_ms = 0;
-        self.tokens.forget_old(self.now_ms);
         for _ in 0..CONDEMN_BATCH {
             let Some(oldest) = self.segments.numbers().next() else { return };
             let worth = self.worth(oldest);

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use bytes::Bytes;
 use prost::Message;
 
-use super::facts::Facts;
+use super::facts::{Facts, Rules};
 use crate::engine::*;
 use crate::model::row::{
     BlobRef, ChainLink, CommitRef, CommitRow, JobRow, MarkerRow, Origin, Place, ProgressRow, SegmentName,
@@ -71,6 +71,7 @@ pub struct World {
     pub progress_durable: Option<u64>,
     pub runners: BTreeMap<RunnerId, FakeRunner>,
     next_ticket: Ticket,
+    events: u64,
     next_runner: RunnerId,
     pub replies: HashMap<Ticket, Reply>,
     /// Facts of all commits that were taken.
@@ -137,6 +138,7 @@ impl World {
             progress_durable: None,
             runners: BTreeMap::new(),
             next_ticket: 0,
+            events: 0,
             next_runner: 100,
             replies: HashMap::new(),
             taken: Facts::default(),
@@ -166,7 +168,10 @@ impl World {
         let mut effects = Vec::new();
         self.engine.handle(self.now_ms, event, &mut effects).expect("the journal adds up");
         self.take_in(effects);
-        super::invariants::check(&self.engine);
+        self.events += 1;
+        if self.engine.loaded_jobs < 300 || self.events.is_multiple_of(4_999) {
+            super::invariants::check(&self.engine);
+        }
         if self.stepwise {
             while self.take() {}
         }
@@ -426,6 +431,11 @@ impl World {
         Some((job, kind, content_type))
     }
 
+    /// A job's row where it is now.
+    pub fn body_of(&self, job: JobId) -> JobRow {
+        self.body(self.released.jobs[&job].place).expect("its body is there").0
+    }
+
     pub fn reply(&self, ticket: Ticket) -> Reply {
         self.replies.get(&ticket).unwrap_or_else(|| panic!("ticket {ticket} is not answered")).clone()
     }
@@ -462,9 +472,20 @@ impl World {
         if let Some(progress) = &progress {
             assert_eq!(progress.as_of, commit.commit, "progress is as of its commit");
         }
-        self.taken.add(PARTITION, segment_name(epoch, commit.segment), commit.commit, &commit.row);
+        let rules = self.stepwise.then(|| self.rules());
+        let name = segment_name(epoch, commit.segment);
+        self.taken.add(PARTITION, name, commit.commit, &commit.row, rules.as_ref());
         self.in_flight.push_back(InFlight { commit, progress, durable: false });
         true
+    }
+
+    fn rules(&self) -> Rules {
+        let kinds = self.runners.iter().map(|(id, runner)| (format!("host:{id}"), runner.kinds.clone()));
+        Rules {
+            kinds: kinds.collect(),
+            paused: self.queues.iter().filter(|(_, (_, paused))| *paused).map(|(queue, _)| *queue).collect(),
+            unloaded: self.engine.unloaded > 0,
+        }
     }
 
     fn taken_commits(&self) -> u64 {
@@ -497,7 +518,7 @@ impl World {
             let epoch = self.engine.epoch();
             let commit = flight.commit.commit;
             let name = segment_name(epoch, flight.commit.segment);
-            self.released.add(PARTITION, name, commit, &flight.commit.row);
+            self.released.add(PARTITION, name, commit, &flight.commit.row, None);
             self.progress_waiting.extend(flight.progress);
             up_to = Some(commit);
         }
@@ -708,6 +729,18 @@ impl World {
         }
     }
 
+    /// Dies, and returns what a successor says that reads what it asks for.
+    pub fn try_crash(&mut self) -> Result<(), TakeoverError> {
+        self.reads.clear();
+        self.take_over();
+        while let Some(Read::Summary { segment, name, as_of }) = self.reads.pop_front() {
+            let summary = SummaryRow::decode(&self.store.summaries[&(name, as_of)][..]).expect("a summary");
+            let event = Event::SegmentLoaded { segment, summary: Box::new(summary) };
+            self.engine.handle(self.now_ms, event, &mut Vec::new())?;
+        }
+        Ok(())
+    }
+
     fn take_over(&mut self) {
         let own = self.engine.epoch();
         let cut =
@@ -762,7 +795,7 @@ impl World {
         let first = self.released_up_to.map_or(0, |up_to| up_to + 1);
         let own = self.engine.epoch().number;
         for (&(_, commit), (segment, row)) in self.store.rows.range((own, first)..(own + 1, 0)) {
-            facts.add(PARTITION, *segment, commit, &CommitRow::decode(&row[..]).expect("a commit"));
+            facts.add(PARTITION, *segment, commit, &CommitRow::decode(&row[..]).expect("a commit"), None);
         }
         self.released = facts.clone();
         self.taken = facts;
