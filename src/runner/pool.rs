@@ -14,6 +14,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -25,6 +26,7 @@ use crate::engine::{AttemptEnd, Event, Revocation, RunnerId};
 use crate::model::row::BlobRef;
 use crate::model::{Attempt, Backoff, JobId, Outcome, PartitionId, Retry};
 use crate::store::{BlobChunk, Store, WriteOutcome};
+use crate::telemetry::names;
 use crate::worker::owner::OwnerHandle;
 use crate::worker::owner::core::segment_key;
 
@@ -203,7 +205,9 @@ impl Pool {
         let Some(handler) = self.shared.handlers.get(&attempt.kind) else {
             return unstarted(Outcome::Released);
         };
-        metrics::counter!("qdo_attempts_started_total").increment(1);
+        metrics::counter!(names::ATTEMPTS_STARTED_TOTAL).increment(1);
+        metrics::gauge!(names::ATTEMPTS_RUNNING).increment(1);
+        let started = Instant::now();
         let context = Context { attempt: attempt.clone(), revoked, output: output.clone() };
         // A handler that panics is one failed attempt, whatever kind of handler it is. What it leaves
         // half-done is its own: nothing here is shared with it but the output.
@@ -215,6 +219,10 @@ impl Pool {
             },
             exit_code: None,
         });
+        let outcome = report.outcome.name();
+        metrics::gauge!(names::ATTEMPTS_RUNNING).decrement(1);
+        metrics::counter!(names::ATTEMPTS_ENDED_TOTAL, "outcome" => outcome).increment(1);
+        metrics::histogram!(names::ATTEMPT_SECONDS, "outcome" => outcome).record(started.elapsed());
         (report, output.finish().await)
     }
 

@@ -18,6 +18,7 @@ use crate::model::view::{
 };
 use crate::model::{JobId, JobState, NewJob, PartitionId, QueueSettings, Span};
 use crate::store::{StoreCounters, StoreErrorKind};
+use crate::telemetry::names;
 
 use super::catalog::{Catalog, QueueEntry, check_name};
 use super::owner::{Owner, OwnerHandle, Shared};
@@ -139,15 +140,16 @@ impl Front {
         let owner = self.reader(partition).owner().clone();
         let reply = owner.ask(move |ticket| Event::Enqueue { ticket, queue: number, jobs }).await?;
         match reply {
-            Reply::Enqueued(jobs) => Ok(jobs
-                .into_iter()
-                .map(|(id, state, repeated)| Enqueued {
-                    id,
-                    partition: partition.to_string(),
-                    state,
-                    repeated,
-                })
-                .collect()),
+            Reply::Enqueued(jobs) => {
+                let new = jobs.iter().filter(|(_, _, repeated)| !repeated).count();
+                metrics::counter!(names::JOBS_ENQUEUED_TOTAL).increment(new as u64);
+                let partition = partition.to_string();
+                let seen = jobs.into_iter().map(|(id, state, repeated)| {
+                    let partition = partition.clone();
+                    Enqueued { id, partition, state, repeated }
+                });
+                Ok(seen.collect())
+            }
             Reply::BacklogFull { max } => Err(RequestError::Overloaded {
                 message: format!(
                     "queue {:?} has reached its backlog_max of {max} waiting jobs",
