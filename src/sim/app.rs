@@ -268,7 +268,8 @@ impl App {
 
     /// True if there is something to commit.
     pub fn has_commit(&self) -> bool {
-        self.next_commit == 0 || !self.items.is_empty() || !self.doomed().is_empty()
+        let progress_due = self.since_progress >= self.progress_commits && !self.log.condemned.is_empty();
+        self.next_commit == 0 || !self.items.is_empty() || progress_due || !self.doomed().is_empty()
     }
 
     /// Sealed segments whose facts are all done.

@@ -12,8 +12,10 @@
 #![deny(clippy::disallowed_methods)]
 
 mod app;
+pub mod command;
 mod env;
 mod heap;
+mod minimize;
 pub mod mutation;
 mod oracle;
 mod owners;
