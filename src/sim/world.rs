@@ -193,6 +193,7 @@ impl World {
                 let worker = self.env.rng.below(self.env.plan.workers) as usize;
                 self.env.faults.count(Fault::Clock);
                 self.owners[worker].ahead_ms = self.env.rng.below(10_000);
+                self.owners[worker].bounds.clock_set = true;
             }
             Event::Heal => self.heal(),
         }
