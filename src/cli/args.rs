@@ -88,6 +88,8 @@ pub(super) enum Command {
     Config(ConfigCommand),
     /// Measure this machine, or a server: jobs per second, latency, commits and fsyncs
     Bench(BenchArgs),
+    /// Simulate owners of a partition with every fault there is, and check what must hold
+    Sim(crate::sim::command::SimArgs),
     /// Print a script that completes commands in your shell
     #[command(
         after_help = "Example:\n  qdo completions bash > ~/.local/share/bash-completion/completions/qdo"

@@ -54,6 +54,10 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Store(command) => store::run(command, globals, &out),
         Command::Config(command) => config::run(&command, globals, &out),
         Command::Bench(args) => bench::run(&args, globals, &out),
+        Command::Sim(args) => match crate::sim::command::run(&args) {
+            Ok(()) => Ok(Exit::Ok),
+            Err(error) => Err(Failure::failed(format!("{error:#}"))),
+        },
         Command::Completions { shell } => completions::run(shell, &out),
     }
 }
