@@ -1,6 +1,7 @@
 //! What the tests of a whole server share.
 #![allow(dead_code, reason = "no test program uses all of it")]
 
+pub mod embedded;
 pub mod jobs;
 pub mod processes;
 pub mod random;
