@@ -1,5 +1,6 @@
 //! `qdo standalone` as a process of its own.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
@@ -25,17 +26,23 @@ pub struct Server {
 impl Server {
     /// Starts one on a data folder and a config file, at a port of the system's choice.
     pub fn spawn(data: &Path, config: &Path) -> Self {
-        Self::spawn_with(data, config, |_| {})
+        Self::spawn_at("127.0.0.1:0", data, config, &[])
     }
 
-    /// The same, with more said to the command.
-    pub fn spawn_with(data: &Path, config: &Path, more: impl FnOnce(&mut Command)) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_qdo"));
+    /// The same, at that address, and inside another command, like `nice`.
+    pub fn spawn_at(listen: &str, data: &Path, config: &Path, inside: &[&str]) -> Self {
+        let mut line: Vec<OsString> = inside.iter().map(Into::into).collect();
+        line.extend([
+            env!("CARGO_BIN_EXE_qdo").into(),
+            "--config".into(),
+            config.into(),
+            "standalone".into(),
+        ]);
+        line.extend(["--data".into(), data.into(), "--listen".into(), listen.into()]);
+        let mut command = Command::new(&line[0]);
+        command.args(&line[1..]);
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.arg("--config").arg(config).arg("standalone").arg("--data").arg(data);
-        command.args(["--listen", "127.0.0.1:0"]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        more(&mut command);
         let mut child = command.spawn().expect("the binary starts");
         let stderr = child.stderr.take().expect("it is piped");
         let (sender, lines) = channel();
