@@ -26,6 +26,8 @@ pub struct Plan {
     pub facts: u64,
     /// Time between two attempts of somebody to claim, on average, ms.
     pub claim_every_ms: u64,
+    /// Somebody else tries to claim at the same time.
+    pub together: u32,
     /// A message between worker, coordinator and replica is lost.
     pub lost: u32,
     /// A write reaches a replica much later (hinted hand-off).
@@ -71,6 +73,7 @@ impl Plan {
             chaos_ms,
             facts: rng.between(5, 60),
             claim_every_ms: chaos_ms / rng.between(2, 14),
+            together: rarely(&mut rng, 150),
             lost: rarely(&mut rng, 60),
             late: rarely(&mut rng, 100),
             twice: rarely(&mut rng, 50),
@@ -100,6 +103,7 @@ impl Plan {
         add(Self { facts: self.facts.saturating_sub(1), ..*self });
         add(Self { chaos_ms: self.chaos_ms * 3 / 4, ..*self });
         add(Self { claim_every_ms: (self.claim_every_ms * 2).min(self.chaos_ms), ..*self });
+        add(Self { together: 0, ..*self });
         add(Self { lost: 0, ..*self });
         add(Self { late: 0, ..*self });
         add(Self { twice: 0, ..*self });

@@ -31,6 +31,7 @@ mod upkeep;
 use bytes::Bytes;
 
 use crate::model::{Epoch, PartitionId};
+use crate::sim::mutation::{Mutation, active};
 
 pub use calls::{Reply, Request, perform};
 pub use event::{Accepted, Effect, Event, NewCommit, NewProgress};
@@ -206,7 +207,9 @@ impl Protocol {
                 releases.appended(commit, sent, &outcome, effects);
             }
             (What::Fence { begun, covers }, Reply::Highest(Ok(highest))) => match highest {
-                Some(claim) if claim.epoch == *epoch => releases.fence_passed(begun, covers, effects),
+                Some(claim) if claim.epoch == *epoch || active(Mutation::FenceIgnoresHigherClaim) => {
+                    releases.fence_passed(begun, covers, effects);
+                }
                 Some(claim) => return self.superseded(claim.epoch, effects),
                 None => {
                     self.end();
