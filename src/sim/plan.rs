@@ -42,6 +42,9 @@ pub struct Plan {
     pub pause: u32,
     /// Longest pause, ms.
     pub pause_ms: u64,
+    /// Replicas that differ are mended before a read is answered; else a row of a minority is seen
+    /// by one read and not by the next.
+    pub read_repair: bool,
     /// Time between two losses of a replica, on average, ms; 0 is never.
     pub replica_down_every_ms: u64,
     /// Usual delay of a message, ms.
@@ -73,7 +76,7 @@ impl Plan {
             chaos_ms,
             facts: rng.between(5, 60),
             claim_every_ms: chaos_ms / rng.between(2, 14),
-            together: rarely(&mut rng, 150),
+            together: rarely(&mut rng, 300),
             lost: rarely(&mut rng, 60),
             late: rarely(&mut rng, 100),
             twice: rarely(&mut rng, 50),
@@ -81,6 +84,7 @@ impl Plan {
             crash: rarely(&mut rng, 8),
             pause: rarely(&mut rng, 15),
             pause_ms: chaos_ms / 2,
+            read_repair: rng.below(2) == 0,
             replica_down_every_ms: if rng.below(2) == 0 { 0 } else { chaos_ms / rng.between(1, 5) },
             delay_ms,
             segment_commits: rng.between(1, 5),

@@ -178,8 +178,8 @@ impl World {
     }
 
     /// The incarnation of a new claim.
-    pub(super) fn incarnation(&mut self, worker: usize) -> u64 {
-        if active(Mutation::IncarnationUsedAgain) { worker as u64 + 1 } else { self.env.rng.bits() }
+    pub(super) fn incarnation(&mut self) -> u64 {
+        if active(Mutation::SameIncarnation) { 1 } else { self.env.rng.bits() }
     }
 }
 

@@ -258,7 +258,7 @@ impl World {
         if !self.owners[worker].up || !self.env.chaos && worker != 0 {
             return;
         }
-        let incarnation = self.incarnation(worker);
+        let incarnation = self.incarnation();
         let owner = &mut self.owners[worker];
         owner.let_go();
         let name = Bytes::from(format!("worker {worker}"));

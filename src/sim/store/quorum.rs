@@ -209,7 +209,7 @@ impl Quorum {
             .chain(missing_here)
             .map(|(replica, write)| (replica, Rc::new(write.clone())))
             .collect();
-        if repairs.is_empty() {
+        if repairs.is_empty() || !env.plan.read_repair {
             if let Some(open) = self.ops.remove(&op) {
                 answer(env, open.caller, read(&open.ask, &open.merged));
             }

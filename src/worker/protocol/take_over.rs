@@ -288,8 +288,7 @@ impl TakeOver {
     fn epoch_read(&mut self) -> Next {
         let is_candidate = self.links.len() == 1;
         let Some(link) = self.links.last() else { return self.next_candidate() };
-        let hole = link.cut.is_some_and(|cut| link.from <= cut);
-        if hole && !(active(Mutation::HoleAccepted) && link.from > 0) {
+        if link.cut.is_some_and(|cut| link.from <= cut) {
             return self.next_candidate();
         }
         if self.progress.is_some() {
