@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::store::{AppendOutcome, StoreError, WriteOutcome};
+use crate::store::{AppendOutcome, StoreError, StoreErrorKind, WriteOutcome};
 use crate::worker::protocol::{Event as Input, Reply, Request};
 
 use super::app::Item;
@@ -56,10 +56,9 @@ impl World {
     /// The application can't make sense of what was accepted.
     pub(super) fn damaged(&mut self, worker: usize, what: &str) {
         self.env.tell(|| format!("worker {worker} can't go on: {what}"));
-        let epoch = self.owners[worker].epoch;
-        self.oracle.damaged(epoch, what, &self.store.durable);
         self.stale_damage += 1;
-        self.ended(worker);
+        let error = StoreError::new(StoreErrorKind::Damaged, what);
+        self.feed(worker, Input::Damaged(error));
     }
 
     /// The claim is over; the worker may try again.

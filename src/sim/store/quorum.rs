@@ -59,18 +59,22 @@ impl Quorum {
         let give_up_ms = if given_up { env.rng.below(env.plan.delay_ms * 4) } else { timeout_ms };
         env.after(give_up_ms, Event::Store(StoreEvent::GiveUp { op }));
         // The way to the coordinator.
-        if env.fault(env.plan.lost / 4, Fault::Lost) {
+        if env.fault(env.plan.lost / 2, Fault::Lost) {
             return;
         }
         let way_ms = env.delay();
         match write {
-            Some(write) => self.send_write(env, op, way_ms, &Rc::new(write)),
+            Some(write) => {
+                // A coordinator that crashes has reached some replicas, or none.
+                let reached = if given_up { env.rng.below(1 << REPLICAS) } else { u64::MAX };
+                self.send_write(env, op, way_ms, &Rc::new(write), reached);
+            }
             None => self.send_read(env, op, way_ms),
         }
     }
 
-    fn send_write(&self, env: &mut Env, op: u64, way_ms: u64, write: &Rc<Write>) {
-        for replica in 0..REPLICAS {
+    fn send_write(&self, env: &mut Env, op: u64, way_ms: u64, write: &Rc<Write>, reached: u64) {
+        for replica in (0..REPLICAS).filter(|replica| reached & 1 << replica != 0) {
             self.send_to(env, op, way_ms, replica, write);
         }
     }
