@@ -47,6 +47,9 @@ pub struct Plan {
     pub read_repair: bool,
     /// Time between two losses of a replica, on average, ms; 0 is never.
     pub replica_down_every_ms: u64,
+    /// Time between two cuts that leave a worker's coordinator alone with one replica, on average,
+    /// ms; 0 is never.
+    pub cut_every_ms: u64,
     /// Usual delay of a message, ms.
     pub delay_ms: u64,
     /// Commits of one segment.
@@ -86,6 +89,7 @@ impl Plan {
             pause_ms: chaos_ms / 2,
             read_repair: rng.below(2) == 0,
             replica_down_every_ms: if rng.below(2) == 0 { 0 } else { chaos_ms / rng.between(1, 5) },
+            cut_every_ms: if rng.below(2) == 0 { 0 } else { chaos_ms / rng.between(2, 12) },
             delay_ms,
             segment_commits: rng.between(1, 5),
             progress_commits: rng.between(2, 12),
@@ -115,6 +119,7 @@ impl Plan {
         add(Self { crash: 0, ..*self });
         add(Self { pause: 0, ..*self });
         add(Self { replica_down_every_ms: 0, ..*self });
+        add(Self { cut_every_ms: 0, ..*self });
         add(Self { in_flight: 1, ..*self });
         add(Self { page_rows: 8, ..*self });
         plans

@@ -231,5 +231,6 @@ pub(super) fn kind_of(event: &Event) -> u64 {
         Event::LoseReplica => 10,
         Event::SetClock => 11,
         Event::Heal => 12,
+        Event::Cut => 13,
     }
 }

@@ -48,6 +48,8 @@ pub enum Event {
     Finish,
     /// A replica is lost.
     LoseReplica,
+    /// A worker's coordinator is cut off.
+    Cut,
     /// A worker's clock is set.
     SetClock,
     /// The faults are over.
@@ -125,6 +127,9 @@ impl World {
         if plan.replica_down_every_ms > 0 {
             env.after(plan.replica_down_every_ms / 2, Event::LoseReplica);
         }
+        if plan.cut_every_ms > 0 {
+            env.after(plan.cut_every_ms / 2, Event::Cut);
+        }
         env.after(plan.chaos_ms / 2, Event::SetClock);
         env.after(plan.chaos_ms, Event::Heal);
         Self {
@@ -185,8 +190,20 @@ impl World {
                 let replica = self.env.rng.below(3) as usize;
                 if self.env.chaos {
                     self.env.after(0, Event::Store(StoreEvent::Down { replica }));
+                    if self.env.rng.chance(500) {
+                        let replica = (replica + 1) % 3;
+                        self.env.after(0, Event::Store(StoreEvent::Down { replica }));
+                    }
                     let next_ms = 1 + self.env.rng.below(self.env.plan.replica_down_every_ms * 2);
                     self.env.after(next_ms, Event::LoseReplica);
+                }
+            }
+            Event::Cut => {
+                if self.env.chaos {
+                    let worker = self.env.rng.below(self.env.plan.workers) as usize;
+                    self.store.cut(&mut self.env, worker);
+                    let next_ms = 1 + self.env.rng.below(self.env.plan.cut_every_ms * 2);
+                    self.env.after(next_ms, Event::Cut);
                 }
             }
             Event::SetClock => {
