@@ -23,6 +23,8 @@ pub enum Fault {
     Refused,
     /// A replica was lost for a while.
     ReplicaDown,
+    /// A coordinator was cut off from all replicas but one.
+    Cut,
     /// A worker crashed.
     Crash,
     /// A worker was paused.
@@ -33,13 +35,14 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Lost,
         Self::Late,
         Self::Twice,
         Self::Unknown,
         Self::Refused,
         Self::ReplicaDown,
+        Self::Cut,
         Self::Crash,
         Self::Pause,
         Self::Clock,
@@ -54,6 +57,7 @@ impl Fault {
             Self::Unknown => "unknown",
             Self::Refused => "refused",
             Self::ReplicaDown => "replica-down",
+            Self::Cut => "cut",
             Self::Crash => "crash",
             Self::Pause => "pause",
             Self::Clock => "clock",

@@ -26,6 +26,8 @@ pub struct Plan {
     pub facts: u64,
     /// Time between two attempts of somebody to claim, on average, ms.
     pub claim_every_ms: u64,
+    /// Somebody else tries to claim at the same time.
+    pub together: u32,
     /// A message between worker, coordinator and replica is lost.
     pub lost: u32,
     /// A write reaches a replica much later (hinted hand-off).
@@ -40,8 +42,14 @@ pub struct Plan {
     pub pause: u32,
     /// Longest pause, ms.
     pub pause_ms: u64,
+    /// Replicas that differ are mended before a read is answered; else a row of a minority is seen
+    /// by one read and not by the next.
+    pub read_repair: bool,
     /// Time between two losses of a replica, on average, ms; 0 is never.
     pub replica_down_every_ms: u64,
+    /// Time between two cuts that leave a worker's coordinator alone with one replica, on average,
+    /// ms; 0 is never.
+    pub cut_every_ms: u64,
     /// Usual delay of a message, ms.
     pub delay_ms: u64,
     /// Commits of one segment.
@@ -71,6 +79,7 @@ impl Plan {
             chaos_ms,
             facts: rng.between(5, 60),
             claim_every_ms: chaos_ms / rng.between(2, 14),
+            together: rarely(&mut rng, 300),
             lost: rarely(&mut rng, 60),
             late: rarely(&mut rng, 100),
             twice: rarely(&mut rng, 50),
@@ -78,7 +87,9 @@ impl Plan {
             crash: rarely(&mut rng, 8),
             pause: rarely(&mut rng, 15),
             pause_ms: chaos_ms / 2,
+            read_repair: rng.below(2) == 0,
             replica_down_every_ms: if rng.below(2) == 0 { 0 } else { chaos_ms / rng.between(1, 5) },
+            cut_every_ms: if rng.below(2) == 0 { 0 } else { chaos_ms / rng.between(2, 12) },
             delay_ms,
             segment_commits: rng.between(1, 5),
             progress_commits: rng.between(2, 12),
@@ -100,6 +111,7 @@ impl Plan {
         add(Self { facts: self.facts.saturating_sub(1), ..*self });
         add(Self { chaos_ms: self.chaos_ms * 3 / 4, ..*self });
         add(Self { claim_every_ms: (self.claim_every_ms * 2).min(self.chaos_ms), ..*self });
+        add(Self { together: 0, ..*self });
         add(Self { lost: 0, ..*self });
         add(Self { late: 0, ..*self });
         add(Self { twice: 0, ..*self });
@@ -107,6 +119,7 @@ impl Plan {
         add(Self { crash: 0, ..*self });
         add(Self { pause: 0, ..*self });
         add(Self { replica_down_every_ms: 0, ..*self });
+        add(Self { cut_every_ms: 0, ..*self });
         add(Self { in_flight: 1, ..*self });
         add(Self { page_rows: 8, ..*self });
         plans

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::store::{AppendOutcome, StoreError, WriteOutcome};
+use crate::store::{AppendOutcome, StoreError, StoreErrorKind, WriteOutcome};
 use crate::worker::protocol::{Event as Input, Reply, Request};
 
 use super::app::Item;
@@ -56,10 +56,9 @@ impl World {
     /// The application can't make sense of what was accepted.
     pub(super) fn damaged(&mut self, worker: usize, what: &str) {
         self.env.tell(|| format!("worker {worker} can't go on: {what}"));
-        let epoch = self.owners[worker].epoch;
-        self.oracle.damaged(epoch, what, &self.store.durable);
         self.stale_damage += 1;
-        self.ended(worker);
+        let error = StoreError::new(StoreErrorKind::Damaged, what);
+        self.feed(worker, Input::Damaged(error));
     }
 
     /// The claim is over; the worker may try again.
@@ -83,7 +82,10 @@ impl World {
         self.env.hash(&[worker as u64, up_to]);
         self.env.tell(|| format!("worker {worker} releases up to {up_to}: facts {facts:?}"));
         self.oracle.released(epoch, up_to, &facts, &self.store.durable);
-        if !self.env.chaos && worker == 0 && let Some(app) = &mut self.owners[worker].app {
+        if !self.env.chaos
+            && worker == 0
+            && let Some(app) = &mut self.owners[worker].app
+        {
             // All facts are to be done in the end, so that all segments go.
             app.open_facts().into_iter().for_each(|fact| app.add(Item::Done(fact)));
         }
@@ -175,8 +177,8 @@ impl World {
     }
 
     /// The incarnation of a new claim.
-    pub(super) fn incarnation(&mut self, worker: usize) -> u64 {
-        if active(Mutation::IncarnationUsedAgain) { worker as u64 + 1 } else { self.env.rng.bits() }
+    pub(super) fn incarnation(&mut self) -> u64 {
+        if active(Mutation::SameIncarnation) { 1 } else { self.env.rng.bits() }
     }
 }
 
@@ -229,5 +231,6 @@ pub(super) fn kind_of(event: &Event) -> u64 {
         Event::LoseReplica => 10,
         Event::SetClock => 11,
         Event::Heal => 12,
+        Event::Cut => 13,
     }
 }

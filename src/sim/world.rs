@@ -13,8 +13,8 @@ use super::env::{Env, Fault, Faults};
 use super::oracle::{Invariant, Oracle, Violation, drained};
 use super::owners::{Owner, settings};
 use super::plan::Plan;
-use super::work::{describe, has_failed, kind_of};
 use super::store::{Answer, Ask, Caller, SimStore, StoreEvent};
+use super::work::{describe, has_failed, kind_of};
 
 /// Calls for summaries are numbered from here.
 pub(super) const SUMMARY_CALLS: u64 = 1 << 32;
@@ -48,6 +48,8 @@ pub enum Event {
     Finish,
     /// A replica is lost.
     LoseReplica,
+    /// A worker's coordinator is cut off.
+    Cut,
     /// A worker's clock is set.
     SetClock,
     /// The faults are over.
@@ -125,6 +127,9 @@ impl World {
         if plan.replica_down_every_ms > 0 {
             env.after(plan.replica_down_every_ms / 2, Event::LoseReplica);
         }
+        if plan.cut_every_ms > 0 {
+            env.after(plan.cut_every_ms / 2, Event::Cut);
+        }
         env.after(plan.chaos_ms / 2, Event::SetClock);
         env.after(plan.chaos_ms, Event::Heal);
         Self {
@@ -185,8 +190,20 @@ impl World {
                 let replica = self.env.rng.below(3) as usize;
                 if self.env.chaos {
                     self.env.after(0, Event::Store(StoreEvent::Down { replica }));
+                    if self.env.rng.chance(500) {
+                        let replica = (replica + 1) % 3;
+                        self.env.after(0, Event::Store(StoreEvent::Down { replica }));
+                    }
                     let next_ms = 1 + self.env.rng.below(self.env.plan.replica_down_every_ms * 2);
                     self.env.after(next_ms, Event::LoseReplica);
+                }
+            }
+            Event::Cut => {
+                if self.env.chaos {
+                    let worker = self.env.rng.below(self.env.plan.workers) as usize;
+                    self.store.cut(&mut self.env, worker);
+                    let next_ms = 1 + self.env.rng.below(self.env.plan.cut_every_ms * 2);
+                    self.env.after(next_ms, Event::Cut);
                 }
             }
             Event::SetClock => {
@@ -207,6 +224,11 @@ impl World {
         let owns = self.owners[worker].protocol.is_some();
         if !owns || self.env.rng.chance(100) {
             self.env.after(0, Event::ClaimBy { worker });
+        }
+        if self.env.rng.chance(self.env.plan.together) {
+            let other = self.env.rng.below(self.env.plan.workers) as usize;
+            let delay_ms = self.env.delay();
+            self.env.after(delay_ms, Event::ClaimBy { worker: other });
         }
         let next_ms = 1 + self.env.rng.below(self.env.plan.claim_every_ms * 2 + 1);
         self.env.after(next_ms, Event::Claim);
@@ -253,7 +275,7 @@ impl World {
         if !self.owners[worker].up || !self.env.chaos && worker != 0 {
             return;
         }
-        let incarnation = self.incarnation(worker);
+        let incarnation = self.incarnation();
         let owner = &mut self.owners[worker];
         owner.let_go();
         let name = Bytes::from(format!("worker {worker}"));
@@ -400,10 +422,14 @@ impl World {
         self.taken_over += 1;
         let epoch = accepted.epoch;
         self.env.tell(|| {
-            let cuts: Vec<_> = accepted.chain.iter().map(|l| format!("{}:{}", l.epoch_number, l.cut)).collect();
+            let cuts: Vec<_> =
+                accepted.chain.iter().map(|l| format!("{}:{}", l.epoch_number, l.cut)).collect();
             let (chain, tail) = (cuts.join(" "), accepted.tail.len());
-            let progress = accepted.progress.as_ref().map(|(at, _)| format!("{}/{}", at.epoch_number, at.commit));
-            format!("worker {worker} has taken over as {epoch}: chain {chain}, progress {progress:?}, tail {tail}")
+            let progress =
+                accepted.progress.as_ref().map(|(at, _)| format!("{}/{}", at.epoch_number, at.commit));
+            format!(
+                "worker {worker} has taken over as {epoch}: chain {chain}, progress {progress:?}, tail {tail}"
+            )
         });
         match Opening::new(accepted) {
             Ok(opening) => {

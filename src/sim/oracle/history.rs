@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::Epoch;
 use crate::model::row::{ChainLink, CommitRow, SegmentName};
+use crate::store::CommitKey;
 
 use super::super::app::{Item, Log, items};
+use super::super::store::DurableSince;
 
 #[derive(Debug)]
 struct Taken {
@@ -47,14 +49,18 @@ impl History {
         }
     }
 
-    /// The state that a claimant went on from is what its chain makes.
-    pub fn check_state(&self, epoch: Epoch) -> Result<(), String> {
+    /// The state that a claimant went on from is what its chain makes, and of the segments that are
+    /// left every accepted row is durable.
+    pub fn check_state(&self, epoch: Epoch, durable: &DurableSince) -> Result<(), String> {
         let chain = self.chain(epoch)?;
         let taken = self.taken.get(&epoch).ok_or_else(|| format!("{epoch} never took over"))?;
         for link in &taken.chain {
             let named = Epoch { number: link.epoch_number, incarnation: link.incarnation };
             if !chain.contains(&(named, link.cut)) {
-                return Err(format!("{epoch} counts {named} up to {} as accepted, its rows do not", link.cut));
+                return Err(format!(
+                    "{epoch} counts {named} up to {} as accepted, its rows do not",
+                    link.cut
+                ));
             }
         }
         let mut log = Log::default();
@@ -64,6 +70,15 @@ impl History {
                     return Err(format!("{epoch} accepts commit {commit} of {before}, which was never made"));
                 };
                 log.apply(*segment, row)?;
+            }
+        }
+        for &(epoch, cut) in &chain {
+            for commit in 0..=cut {
+                let segment = self.rows.get(&(epoch, commit)).map(|(segment, _)| segment);
+                let left = segment.is_some_and(|segment| log.segments.contains_key(segment));
+                if left && !durable.commits.contains_key(&CommitKey { epoch, commit }) {
+                    return Err(format!("commit {commit} of {epoch} is accepted and not durable"));
+                }
             }
         }
         let expected = log.facts();

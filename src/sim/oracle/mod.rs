@@ -95,7 +95,7 @@ impl Oracle {
         self.acknowledged.extend(facts.iter().map(|fact| (*fact, epoch)));
         self.check(Invariant::Fenced, fence::check(epoch, from..=up_to, durable));
         if first {
-            self.check(Invariant::OneChain, self.history.check_state(epoch));
+            self.check(Invariant::OneChain, self.history.check_state(epoch, durable));
             for (&earlier, &last) in self.released.range(..epoch) {
                 let result = self.history.check_contains(epoch, earlier, last);
                 if result.is_err() {

@@ -1,5 +1,6 @@
-//! Nothing that a successor needs is dropped or pruned: a take-over never comes upon a hole, unless
-//! another one with a higher claim is already under way and this one will never release anything.
+//! Nothing that a successor needs is dropped or pruned: no take-over ever fails. One that comes upon
+//! a hole because somebody with a higher claim is ahead of it is superseded instead. (The fence read
+//! that tells may be overtaken in its turn by a claim that comes after it.)
 
 use crate::model::Epoch;
 

@@ -149,6 +149,13 @@ impl SimStore {
         }
     }
 
+    /// The coordinator that a worker talks to is cut off from all replicas but one, for a while.
+    pub fn cut(&mut self, env: &mut Env, worker: usize) {
+        if let Kind::Quorum(quorum) = &mut self.kind {
+            quorum.cut(env, worker);
+        }
+    }
+
     /// Faults are over: all replicas are there.
     pub fn heal(&mut self) {
         if let Kind::Quorum(quorum) = &mut self.kind {

@@ -33,6 +33,8 @@ struct Op {
 pub(super) struct Quorum {
     replicas: [Rows; REPLICAS],
     down: [bool; REPLICAS],
+    /// Workers whose coordinator reaches but one replica, and until when.
+    cuts: HashMap<usize, (usize, u64)>,
     ops: HashMap<u64, Op>,
     next: u64,
 }
@@ -59,18 +61,22 @@ impl Quorum {
         let give_up_ms = if given_up { env.rng.below(env.plan.delay_ms * 4) } else { timeout_ms };
         env.after(give_up_ms, Event::Store(StoreEvent::GiveUp { op }));
         // The way to the coordinator.
-        if env.fault(env.plan.lost / 4, Fault::Lost) {
+        if env.fault(env.plan.lost / 2, Fault::Lost) {
             return;
         }
         let way_ms = env.delay();
         match write {
-            Some(write) => self.send_write(env, op, way_ms, &Rc::new(write)),
+            Some(write) => {
+                // A coordinator that crashes has reached some replicas, or none.
+                let reached = if given_up { env.rng.below(1 << REPLICAS) } else { u64::MAX };
+                self.send_write(env, op, way_ms, &Rc::new(write), reached);
+            }
             None => self.send_read(env, op, way_ms),
         }
     }
 
-    fn send_write(&self, env: &mut Env, op: u64, way_ms: u64, write: &Rc<Write>) {
-        for replica in 0..REPLICAS {
+    fn send_write(&self, env: &mut Env, op: u64, way_ms: u64, write: &Rc<Write>, reached: u64) {
+        for replica in (0..REPLICAS).filter(|replica| reached & 1 << replica != 0) {
             self.send_to(env, op, way_ms, replica, write);
         }
     }
@@ -78,7 +84,7 @@ impl Quorum {
     fn send_to(&self, env: &mut Env, op: u64, way_ms: u64, replica: usize, write: &Rc<Write>) {
         let arrive = || Event::Store(StoreEvent::Arrive { op, replica, write: Rc::clone(write) });
         let far_ms = env.plan.chaos_ms / 2 + env.plan.delay_ms;
-        if env.fault(env.plan.lost, Fault::Lost) {
+        if !self.reaches(env, op, replica) || env.fault(env.plan.lost, Fault::Lost) {
             return;
         }
         let late = env.fault(env.plan.late, Fault::Late);
@@ -104,7 +110,7 @@ impl Quorum {
             if let Some(open) = self.ops.get_mut(&op) {
                 open.asked |= 1 << replica;
             }
-            if !env.fault(env.plan.lost, Fault::Lost) {
+            if self.reaches(env, op, replica) && !env.fault(env.plan.lost, Fault::Lost) {
                 let delay_ms = way_ms + env.delay();
                 env.after(delay_ms, Event::Store(StoreEvent::Read { op, replica }));
             }
@@ -133,6 +139,20 @@ impl Quorum {
 
     pub fn heal(&mut self) {
         self.down = [false; REPLICAS];
+        self.cuts.clear();
+    }
+
+    pub fn cut(&mut self, env: &mut Env, worker: usize) {
+        env.faults.count(Fault::Cut);
+        let (replica, length_ms) =
+            (env.rng.below(REPLICAS as u64) as usize, env.rng.below(env.plan.cut_every_ms * 2 + 1));
+        self.cuts.insert(worker, (replica, env.now_ms + length_ms));
+        env.tell(|| format!("worker {worker} reaches but replica {replica} for {length_ms} ms"));
+    }
+
+    fn reaches(&self, env: &Env, op: u64, replica: usize) -> bool {
+        let cut = self.ops.get(&op).and_then(|open| self.cuts.get(&open.caller.worker));
+        cut.is_none_or(|&(near, until_ms)| near == replica || until_ms < env.now_ms)
     }
 
     fn lose(&mut self, env: &mut Env, replica: usize) {
@@ -142,7 +162,7 @@ impl Quorum {
         env.faults.count(Fault::ReplicaDown);
         self.down[replica] = true;
         env.tell(|| format!("replica {replica} is lost"));
-        let back_ms = 1 + env.rng.below(env.plan.chaos_ms / 2 + 1);
+        let back_ms = 1 + env.rng.below(env.plan.chaos_ms / 5 + 1);
         env.after(back_ms, Event::Store(StoreEvent::Up { replica }));
     }
 
@@ -156,7 +176,7 @@ impl Quorum {
     ) {
         if self.down[replica] {
             // A hint may be kept for it; it is delivered whenever.
-            if env.rng.chance(600) {
+            if env.rng.chance(300) {
                 let later_ms = 1 + env.rng.below(env.plan.chaos_ms + 1);
                 let write = Rc::clone(write);
                 env.after(later_ms, Event::Store(StoreEvent::Arrive { op: 0, replica, write }));
@@ -209,7 +229,7 @@ impl Quorum {
             .chain(missing_here)
             .map(|(replica, write)| (replica, Rc::new(write.clone())))
             .collect();
-        if repairs.is_empty() {
+        if repairs.is_empty() || !env.plan.read_repair {
             if let Some(open) = self.ops.remove(&op) {
                 answer(env, open.caller, read(&open.ask, &open.merged));
             }
@@ -234,7 +254,7 @@ impl Quorum {
         for replica in 0..REPLICAS {
             let of_replica = repairs.iter().filter(|(other, _)| *other == replica);
             let delay_ms = env.delay();
-            let lost = env.fault(env.plan.lost, Fault::Lost);
+            let lost = !self.reaches(env, op, replica) || env.fault(env.plan.lost, Fault::Lost);
             let count = of_replica.clone().count();
             for (index, (_, write)) in of_replica.enumerate() {
                 if !lost {

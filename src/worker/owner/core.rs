@@ -193,7 +193,7 @@ impl Core {
                     engine.want_progress();
                 }
             }
-            Input::Unreadable(error) => outputs.push(Output::Failed(error)),
+            Input::Unreadable(error) => self.protocol(now_ms, ProtocolEvent::Damaged(error), outputs),
             Input::Wake => self.wake(now_ms, outputs),
             Input::Stop => self.protocol(now_ms, ProtocolEvent::Stop, outputs),
         }
@@ -296,7 +296,7 @@ impl Core {
         self.carry_out(now_ms, &mut effects, outputs);
         self.engine_effects = effects;
         if let Err(error) = outcome {
-            outputs.push(Output::Failed(StoreError::new(StoreErrorKind::Damaged, error.to_string())));
+            self.damaged(now_ms, error.to_string(), outputs);
             return;
         }
         self.open_if_ready(now_ms, outputs);
@@ -321,12 +321,18 @@ impl Core {
         match Engine::open(self.partition, self.settings, taken, now_ms, &mut effects) {
             Ok(engine) => self.engine = Some(engine),
             Err(error) => {
-                outputs.push(Output::Failed(StoreError::new(StoreErrorKind::Damaged, error.to_string())));
+                self.damaged(now_ms, error.to_string(), outputs);
                 return;
             }
         }
         self.carry_out(now_ms, &mut effects, outputs);
         self.open_if_ready(now_ms, outputs);
+    }
+
+    /// What was accepted makes no sense: a failure, unless a higher claim is why.
+    fn damaged(&mut self, now_ms: u64, what: String, outputs: &mut Vec<Output>) {
+        let error = StoreError::new(StoreErrorKind::Damaged, what);
+        self.protocol(now_ms, ProtocolEvent::Damaged(error), outputs);
     }
 
     fn open_if_ready(&mut self, now_ms: u64, outputs: &mut Vec<Output>) {
@@ -365,7 +371,7 @@ impl Core {
                     let Some(epoch) = epoch else {
                         let what =
                             format!("segment {name:?} has a summary of an epoch that is not on the chain");
-                        outputs.push(Output::Failed(StoreError::new(StoreErrorKind::Damaged, what)));
+                        self.damaged(now_ms, what, outputs);
                         continue;
                     };
                     let key = segment_key(self.partition, name);

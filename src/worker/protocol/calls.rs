@@ -10,6 +10,7 @@ use crate::store::{
 };
 
 use super::{Effect, ProtocolSettings};
+use crate::sim::mutation::{Mutation, active};
 
 /// A call of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,6 +158,9 @@ impl Calls {
     }
 
     pub fn answered(&mut self, now_ms: u64, call: u64, reply: Reply, effects: &mut Vec<Effect>) -> Outcome {
+        if let Some(reply) = self.planted(call, &reply) {
+            return self.happened(call, reply, effects);
+        }
         let error = match &reply {
             Reply::Appended(AppendOutcome::Superseded(by)) => return Outcome::Superseded(*by),
             Reply::Claims(Err(error))
@@ -175,6 +179,19 @@ impl Calls {
         }
         self.again(now_ms, call, error, effects);
         Outcome::Again
+    }
+
+    /// A planted bug: what is not known is taken for done.
+    fn planted(&self, call: u64, reply: &Reply) -> Option<Reply> {
+        let durable = match (reply, &self.open.get(&call)?.request) {
+            (Reply::Appended(AppendOutcome::Unknown(_)), _) if active(Mutation::UnknownIsDurable) => {
+                return Some(Reply::Appended(AppendOutcome::Durable));
+            }
+            (_, Request::Repeat { .. }) => active(Mutation::RepeatUnknownIsDurable),
+            (_, Request::InsertClaim { .. }) => active(Mutation::ClaimUnknownIsDurable),
+            _ => false,
+        };
+        durable.then_some(Reply::Written(WriteOutcome::Durable))
     }
 
     fn happened(&mut self, call: u64, reply: Reply, effects: &mut Vec<Effect>) -> Outcome {

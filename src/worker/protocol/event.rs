@@ -41,6 +41,10 @@ pub enum Event {
         /// The commit of this epoch that condemns it.
         condemned_by: u64,
     },
+    /// What was accepted can't be read or understood by those who went on from it. Answered by
+    /// [`Effect::Failed`] if a fence read begun after this passes; else somebody with a higher claim
+    /// is ahead, has removed what this claim no longer needs, and nothing is damaged.
+    Damaged(StoreError),
     /// The time of [`Effect::WakeAt`] has come.
     Wake,
     /// Nothing more is to be sent.

@@ -15,7 +15,7 @@
 //!
 //! On failure: an unknown or refused write is repeated with the same bytes, for ever, with growing
 //! delays ([`Effect::Trouble`] says so meanwhile); what can't be read or understood ends the claim
-//! ([`Effect::Failed`]); a higher claim ends it too ([`Effect::Superseded`]). After either nothing
+//! ([`Effect::Failed`]), though only if no higher claim is why; a higher claim ends it too ([`Effect::Superseded`]). After either nothing
 //! more comes out: the next claim is made by a new [`Protocol`] with a new incarnation.
 
 #![deny(clippy::disallowed_methods)]
@@ -31,6 +31,8 @@ mod upkeep;
 use bytes::Bytes;
 
 use crate::model::{Epoch, PartitionId};
+use crate::sim::mutation::{Mutation, active};
+use crate::store::StoreError;
 
 pub use calls::{Reply, Request, perform};
 pub use event::{Accepted, Effect, Event, NewCommit, NewProgress};
@@ -82,6 +84,9 @@ struct Owning {
     epoch: Epoch,
     releases: Releases,
     upkeep: Upkeep,
+    /// What looks damaged, and the moment after which a fence read must have begun that shows that
+    /// this is not because of a higher claim.
+    damage: Option<(StoreError, u64)>,
 }
 
 /// One claim of one partition.
@@ -135,7 +140,11 @@ impl Protocol {
                 }
             }
             Event::Stop => self.end(),
-            Event::Commit(_) | Event::Fence { .. } | Event::Progress(_) | Event::Drop { .. } => {
+            Event::Commit(_)
+            | Event::Fence { .. }
+            | Event::Progress(_)
+            | Event::Drop { .. }
+            | Event::Damaged(_) => {
                 self.owning_event(event, effects);
             }
         }
@@ -147,7 +156,7 @@ impl Protocol {
             assert!(matches!(self.phase, Phase::Ended), "the partition has not been taken over");
             return;
         };
-        let Owning { epoch, releases, upkeep } = &mut **owning;
+        let Owning { epoch, releases, upkeep, damage } = &mut **owning;
         match event {
             Event::Commit(commit) => {
                 releases.append(self.partition, *epoch, commit, &mut self.calls, effects);
@@ -155,6 +164,9 @@ impl Protocol {
             Event::Fence { ticket } => releases.fence(ticket),
             Event::Progress(progress) => upkeep.progress(progress),
             Event::Drop { segment, condemned_by } => upkeep.condemned(segment, condemned_by),
+            Event::Damaged(error) => {
+                damage.get_or_insert((error, releases.now()));
+            }
             Event::Start { .. } | Event::Reply { .. } | Event::Wake | Event::Stop => {}
         }
         self.go_on(effects);
@@ -192,7 +204,7 @@ impl Protocol {
             take_over::Next::Done(accepted) => {
                 let epoch = accepted.epoch;
                 let (releases, upkeep) = (Releases::default(), Upkeep::new(self.partition, epoch));
-                self.phase = Phase::Owning(Box::new(Owning { epoch, releases, upkeep }));
+                self.phase = Phase::Owning(Box::new(Owning { epoch, releases, upkeep, damage: None }));
                 effects.push(Effect::TakenOver(accepted));
             }
         }
@@ -200,13 +212,15 @@ impl Protocol {
 
     fn done(&mut self, what: What, reply: Reply, effects: &mut Vec<Effect>) {
         let Phase::Owning(owning) = &mut self.phase else { return };
-        let Owning { epoch, releases, upkeep } = &mut **owning;
+        let Owning { epoch, releases, upkeep, .. } = &mut **owning;
         match (what, reply) {
             (What::Append { commit, sent }, Reply::Appended(outcome)) => {
                 releases.appended(commit, sent, &outcome, effects);
             }
             (What::Fence { begun, covers }, Reply::Highest(Ok(highest))) => match highest {
-                Some(claim) if claim.epoch == *epoch => releases.fence_passed(begun, covers, effects),
+                Some(claim) if claim.epoch == *epoch || active(Mutation::FenceIgnoresHigherClaim) => {
+                    releases.fence_passed(begun, covers, effects);
+                }
                 Some(claim) => return self.superseded(claim.epoch, effects),
                 None => {
                     self.end();
@@ -222,7 +236,15 @@ impl Protocol {
     /// Whatever has become possible by what has just happened.
     fn go_on(&mut self, effects: &mut Vec<Effect>) {
         let Phase::Owning(owning) = &mut self.phase else { return };
-        let Owning { releases, upkeep, .. } = &mut **owning;
+        let Owning { releases, upkeep, damage, .. } = &mut **owning;
+        if let Some((error, _)) = damage.take_if(|(_, after)| *after < releases.latest_evidence()) {
+            self.end();
+            effects.push(Effect::Failed(error));
+            return;
+        }
+        if let Some((_, after)) = damage {
+            releases.want_evidence_after(*after);
+        }
         let (begun, wanted) = upkeep.go_on(
             releases.released(),
             releases.latest_evidence(),

@@ -10,6 +10,7 @@ use crate::store::{Append, AppendOutcome, SegmentKey};
 
 use super::calls::{Calls, Request, What};
 use super::{Effect, NewCommit};
+use crate::sim::mutation::{Mutation, active};
 
 /// A commit that is durable and not yet released.
 #[derive(Clone, Copy, Debug)]
@@ -90,14 +91,25 @@ impl Releases {
             entries: commit.entries,
         };
         calls.send(what, Request::Append { append: Box::new(append) }, effects);
+        if active(Mutation::ReleaseBeforeDurable) {
+            self.durable.insert(commit.commit, Durable { fenced: true });
+            self.gapless = self.given;
+            self.release(effects);
+        }
     }
 
     pub fn appended(&mut self, commit: u64, sent: u64, outcome: &AppendOutcome, effects: &mut Vec<Effect>) {
-        let fenced = *outcome == AppendOutcome::Fenced;
+        let fenced = *outcome == AppendOutcome::Fenced || active(Mutation::NoFence);
         self.in_flight -= 1;
+        if active(Mutation::ReleaseBeforeDurable) {
+            return;
+        }
         self.durable.insert(commit, Durable { fenced });
         while self.durable.contains_key(&self.gapless) {
             self.gapless += 1;
+        }
+        if active(Mutation::ReleaseOutOfOrder) {
+            self.gapless = self.gapless.max(commit + 1);
         }
         if fenced {
             self.evidence = self.evidence.max(sent);
@@ -109,6 +121,7 @@ impl Releases {
     pub fn fence_passed(&mut self, begun: u64, covers: Option<u64>, effects: &mut Vec<Effect>) {
         self.reading_fence = false;
         self.evidence = self.evidence.max(begun);
+        let covers = if active(Mutation::FenceBegunEarly) { Some(self.gapless) } else { covers };
         self.covered = self.covered.max(covers.unwrap_or(0));
         self.release(effects);
     }
@@ -152,7 +165,8 @@ impl Releases {
         }
         let (evidence, released) = (self.evidence, self.released);
         self.tickets.retain(|ticket| {
-            let passed = ticket.after < evidence && ticket.commits <= released;
+            let fenced = ticket.after < evidence || active(Mutation::TicketWithoutFence);
+            let passed = fenced && ticket.commits <= released;
             if passed {
                 effects.push(Effect::FencePassed { ticket: ticket.ticket });
             }

@@ -25,6 +25,7 @@ use crate::store::{Append, Claim, SegmentKey, StoreError, StoreErrorKind, Stored
 
 use super::calls::{Reply, Request, damaged};
 use super::{Accepted, ProtocolSettings};
+use crate::sim::mutation::{Mutation, active};
 
 /// Version of the reader that this is: progress that asks for a newer one is refused.
 const READER: u32 = 1;
@@ -107,16 +108,26 @@ impl TakeOver {
     }
 
     pub fn first_request(&self) -> Request {
-        Request::Claims { partition: self.partition, below: None, limit: 1 }
+        let limit = if active(Mutation::ListedBeforeClaim) { CLAIMS_PAGE } else { 1 };
+        Request::Claims { partition: self.partition, below: None, limit }
     }
 
     /// Takes the answer to what was asked last.
     pub fn go_on(&mut self, reply: Reply) -> Next {
         match (&mut self.step, reply) {
-            (Step::Highest, Reply::Claims(Ok(claims))) => self.claim(claims.first().map(|claim| claim.epoch)),
+            (Step::Highest, Reply::Claims(Ok(claims))) => {
+                if active(Mutation::ListedBeforeClaim) {
+                    self.candidates = claims.iter().map(|claim| claim.epoch).collect();
+                }
+                self.claim(claims.first().map(|claim| claim.epoch))
+            }
+            (Step::Claiming, Reply::Written(_)) if active(Mutation::ListedBeforeClaim) => {
+                self.next_candidate()
+            }
             (Step::Claiming, Reply::Written(_)) => {
                 self.step = Step::AllClaims;
-                self.ask(Request::Claims { partition: self.partition, below: None, limit: CLAIMS_PAGE })
+                let limit = self.claims_page();
+                self.ask(Request::Claims { partition: self.partition, below: None, limit })
             }
             (Step::AllClaims, Reply::Claims(Ok(claims))) => self.listed(claims),
             (Step::Progress, Reply::Progress(Ok(rows))) => self.progress_read(rows),
@@ -147,13 +158,19 @@ impl TakeOver {
         self.ask(Request::InsertClaim { partition: self.partition, claim })
     }
 
+    fn claims_page(&self) -> usize {
+        self.settings.page_rows_max.clamp(1, CLAIMS_PAGE)
+    }
+
     fn listed(&mut self, claims: Vec<Claim>) -> Next {
-        let full = claims.len() >= CLAIMS_PAGE;
+        let limit = self.claims_page();
+        let full = claims.len() >= limit && !active(Mutation::PageOfClaimsOnly);
         for Claim { epoch, .. } in claims {
             self.lowest_listed = Some(epoch);
             // Of two claims with one number at least one sees the other, and goes: a number never
             // stands for two epochs with rows.
-            if epoch > self.own || epoch.number == self.own.number && epoch != self.own {
+            let same_number = epoch.number == self.own.number && epoch != self.own;
+            if epoch > self.own && !same_number || same_number && !active(Mutation::SameNumberTolerated) {
                 return Next::Superseded(epoch);
             }
             if epoch != self.own {
@@ -162,7 +179,7 @@ impl TakeOver {
         }
         if full {
             let (partition, below) = (self.partition, self.lowest_listed);
-            return self.ask(Request::Claims { partition, below, limit: CLAIMS_PAGE });
+            return self.ask(Request::Claims { partition, below, limit });
         }
         self.next_candidate()
     }
@@ -170,7 +187,9 @@ impl TakeOver {
     fn next_candidate(&mut self) -> Next {
         self.links.clear();
         self.progress = None;
-        match self.candidates.pop_front() {
+        let oldest_first = active(Mutation::OldestCandidateFirst);
+        let next = if oldest_first { self.candidates.pop_back() } else { self.candidates.pop_front() };
+        match next {
             Some(epoch) => self.follow(epoch, None),
             None => self.done(),
         }
@@ -218,7 +237,8 @@ impl TakeOver {
     fn read_on(&mut self) -> Next {
         let Some(link) = self.links.last_mut() else { return self.next_candidate() };
         let complete = link.cut.is_some_and(|cut| link.from > cut);
-        if complete || link.closed || link.empty > SEGMENTS_AHEAD {
+        let ahead = if active(Mutation::OneSegmentOfRows) { 0 } else { SEGMENTS_AHEAD };
+        if complete || link.closed || link.empty > ahead {
             return self.epoch_read();
         }
         let segment = SegmentKey { partition: self.partition, epoch: link.epoch, segment: link.segment };
@@ -238,6 +258,9 @@ impl TakeOver {
             if link.cut.is_some_and(|cut| row.commit > cut) {
                 break;
             }
+            if row.commit != link.from && active(Mutation::GapIgnoredAtCut) && link.from > 0 {
+                link.from = row.commit;
+            }
             if row.commit != link.from {
                 link.closed = true;
                 break;
@@ -255,6 +278,9 @@ impl TakeOver {
             link.empty = 0;
             link.rows.push((key, row, decoded));
         }
+        if active(Mutation::OnePageOfRows) {
+            link.segment += 1;
+        }
         self.read_on()
     }
 
@@ -271,6 +297,9 @@ impl TakeOver {
         let Some((_, _, first)) = link.rows.first() else {
             // A claim without row 0 is never the head; on a chain it is a hole.
             debug_assert!(is_candidate, "an epoch with a cut has at least its row 0");
+            if active(Mutation::HeadWithoutRowZero) {
+                return self.head_found();
+            }
             return self.next_candidate();
         };
         match first.origin.as_ref().and_then(|origin| origin.head) {
@@ -295,6 +324,9 @@ impl TakeOver {
                 entries: Vec::new(),
             })
             .collect();
+        if active(Mutation::TailNotRepeated) {
+            self.repeats.clear();
+        }
         self.step = Step::Repeating { waiting: 0 };
         self.repeat()
     }
@@ -318,10 +350,14 @@ impl TakeOver {
             self.progress.as_ref().map_or_else(Vec::new, |(_, progress)| progress.chain.clone());
         // Its last link is the epoch that it was written in, which went on after it.
         chain.pop();
+        if active(Mutation::ChainOfProgressLost) {
+            chain.clear();
+        }
         chain.extend(links.iter().map(|link| ChainLink {
             epoch_number: link.epoch.number,
             incarnation: link.epoch.incarnation,
-            cut: link.from - 1,
+            // At least row 0 was read of every link.
+            cut: link.from.saturating_sub(1),
         }));
         let origin = Origin { head: chain.last().copied() };
         let tail = links.into_iter().flat_map(|link| link.rows);

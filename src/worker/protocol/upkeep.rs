@@ -16,6 +16,7 @@ use crate::store::{CommitKey, SegmentKey};
 
 use super::calls::{Calls, Request, What};
 use super::{Effect, NewProgress};
+use crate::sim::mutation::{Mutation, active};
 
 #[derive(Debug)]
 struct Writing {
@@ -80,7 +81,7 @@ impl Upkeep {
         match what {
             What::Summary => {
                 if let Some(writing) = &mut self.writing {
-                    writing.summaries_left -= 1;
+                    writing.summaries_left = writing.summaries_left.saturating_sub(1);
                 }
             }
             What::Progress => {
@@ -117,7 +118,10 @@ impl Upkeep {
     fn write_progress(&mut self, released: u64, calls: &mut Calls, effects: &mut Vec<Effect>) {
         let as_of = |progress: &NewProgress| CommitKey { epoch: self.epoch, commit: progress.as_of };
         let mut sent_now = false;
-        let may_begin = self.waiting.front().is_some_and(|progress| progress.as_of < released);
+        let may_begin = self
+            .waiting
+            .front()
+            .is_some_and(|progress| progress.as_of < released || active(Mutation::ProgressBeforeRelease));
         if self.writing.is_none()
             && may_begin
             && let Some(progress) = self.waiting.pop_front()
@@ -130,7 +134,8 @@ impl Upkeep {
                 };
                 calls.send(What::Summary, request, effects);
             }
-            let summaries_left = progress.summaries.len();
+            let all = progress.summaries.len();
+            let summaries_left = if active(Mutation::ProgressBeforeSummaries) { 0 } else { all };
             self.writing = Some(Writing { progress, summaries_left });
             sent_now = summaries_left > 0;
         }
@@ -142,6 +147,10 @@ impl Upkeep {
             let as_of = CommitKey { epoch: self.epoch, commit: progress.as_of };
             // Taken out, so that it is sent once.
             let row = std::mem::take(&mut progress.row);
+            if active(Mutation::PruneBeforeProgress) {
+                let (keep, summaries) = (progress.as_of, progress.in_use.clone());
+                self.prune = Some(Prune { keep, summaries, after: 0 });
+            }
             let request = Request::PutProgress { partition: self.partition, as_of, progress: row };
             calls.send(What::Progress, request, effects);
         }
@@ -156,7 +165,7 @@ impl Upkeep {
         if self.pruning {
             return None;
         }
-        let prune = self.prune.take_if(|prune| prune.after < evidence);
+        let prune = self.prune.take_if(|prune| prune.after < evidence || active(Mutation::PruneWithoutFence));
         let Some(Prune { keep, summaries, .. }) = prune else {
             return self.prune.as_ref().map(|prune| prune.after);
         };
@@ -177,12 +186,13 @@ impl Upkeep {
     ) -> Option<u64> {
         let mut wanted = None;
         for condemned in self.condemned.iter_mut().filter(|condemned| !condemned.sent) {
-            let covered = condemned.by < released && self.durable.is_some_and(|as_of| as_of >= condemned.by);
+            let in_progress = self.durable.is_some_and(|as_of| as_of >= condemned.by);
+            let covered = condemned.by < released && (in_progress || active(Mutation::DropWithoutProgress));
             if !covered {
                 continue;
             }
             let after = *condemned.after.get_or_insert(now);
-            if after < evidence {
+            if after < evidence || active(Mutation::DropWithoutFence) {
                 condemned.sent = true;
                 let request = Request::DropSegment { segment: condemned.segment };
                 calls.send(What::Drop(condemned.segment), request, effects);
