@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 use prost::Message;
 
-use crate::model::row::{ChainLink, CommitRef, CommitRow, Origin, ProgressRow, SegmentName, SegmentRow, SummaryRow};
+use crate::model::row::{
+    ChainLink, CommitRef, CommitRow, Origin, ProgressRow, SegmentName, SegmentRow, SummaryRow,
+};
 use crate::model::{Epoch, PartitionId};
 use crate::store::{CommitKey, SegmentKey};
 use crate::worker::protocol::{Accepted, Event, NewCommit, NewProgress};
@@ -78,7 +80,9 @@ impl Log {
             }
         }
         for name in &row.condemned {
-            self.segments.remove(name).ok_or_else(|| format!("segment {name:?} is condemned and not there"))?;
+            self.segments
+                .remove(name)
+                .ok_or_else(|| format!("segment {name:?} is condemned and not there"))?;
             self.condemned.insert(*name);
         }
         Ok(())
@@ -115,7 +119,8 @@ impl Opening {
             let summary = segment.summary.ok_or("a segment without a summary")?;
             let mut chain = opening.accepted.chain.iter();
             let link = chain.find(|link| link.epoch_number == summary.epoch_number);
-            let link = link.ok_or_else(|| format!("the chain does not name epoch {}", summary.epoch_number))?;
+            let link =
+                link.ok_or_else(|| format!("the chain does not name epoch {}", summary.epoch_number))?;
             let epoch = Epoch { number: link.epoch_number, incarnation: link.incarnation };
             let as_of = CommitKey { epoch, commit: summary.commit };
             opening.log.segments.insert(name, BTreeMap::new());
@@ -228,7 +233,8 @@ impl App {
     fn inherit(&mut self) {
         let facts = self.log.facts();
         let pending: BTreeSet<u64> = self.given.iter().flat_map(|(_, facts)| facts).copied().collect();
-        self.open = facts.iter().filter(|(fact, done)| !**done && !pending.contains(fact)).map(|(f, _)| *f).collect();
+        self.open =
+            facts.iter().filter(|(fact, done)| !**done && !pending.contains(fact)).map(|(f, _)| *f).collect();
     }
 
     /// Segments, condemned ones too.
@@ -243,7 +249,10 @@ impl App {
 
     /// Nothing waits to be given or released.
     pub fn is_settled(&self) -> bool {
-        self.items.is_empty() && self.given.is_empty() && self.next_commit > 0 && self.log.condemned.is_empty()
+        self.items.is_empty()
+            && self.given.is_empty()
+            && self.next_commit > 0
+            && self.log.condemned.is_empty()
     }
 
     /// Commits up to that one are released: their facts are acknowledged.
@@ -312,8 +321,13 @@ impl App {
         self.given.push_back((commit, new.collect()));
         let bytes = Bytes::from(row.encode_to_vec());
         let number = self.segment;
-        let mut events =
-            vec![Event::Commit(NewCommit { segment: number, commit, row: bytes, blobs: vec![], entries: vec![] })];
+        let mut events = vec![Event::Commit(NewCommit {
+            segment: number,
+            commit,
+            row: bytes,
+            blobs: vec![],
+            entries: vec![],
+        })];
         // Its predecessor may have condemned some and not dropped them.
         let condemned: Vec<_> =
             if commit == 0 { self.log.condemned.iter().copied().collect() } else { row.condemned.clone() };
@@ -362,11 +376,8 @@ impl App {
         let named = |segment: &SegmentRow| Some(segment.name?.epoch_number);
         let oldest = segments.iter().filter_map(named).min().unwrap_or(self.epoch.number);
         let chain = self.chain.iter().filter(|link| link.epoch_number >= oldest).copied();
-        let own = ChainLink {
-            epoch_number: self.epoch.number,
-            incarnation: self.epoch.incarnation,
-            cut: as_of,
-        };
+        let own =
+            ChainLink { epoch_number: self.epoch.number, incarnation: self.epoch.incarnation, cut: as_of };
         ProgressRow { min_reader: 1, chain: chain.chain([own]).collect(), segments, ..ProgressRow::default() }
     }
 }

@@ -109,7 +109,9 @@ fn smaller(seed: u64) -> anyhow::Result<()> {
         return Ok(());
     };
     let (plan, steps) = minimize(Plan::new(seed), violation.invariant);
-    println!("seed {seed} breaks in {steps} events with this plan; repeat with: qdo sim --seed {seed} --minimize");
+    println!(
+        "seed {seed} breaks in {steps} events with this plan; repeat with: qdo sim --seed {seed} --minimize"
+    );
     told(plan)
 }
 

@@ -83,7 +83,10 @@ impl World {
         self.env.hash(&[worker as u64, up_to]);
         self.env.tell(|| format!("worker {worker} releases up to {up_to}: facts {facts:?}"));
         self.oracle.released(epoch, up_to, &facts, &self.store.durable);
-        if !self.env.chaos && worker == 0 && let Some(app) = &mut self.owners[worker].app {
+        if !self.env.chaos
+            && worker == 0
+            && let Some(app) = &mut self.owners[worker].app
+        {
             // All facts are to be done in the end, so that all segments go.
             app.open_facts().into_iter().for_each(|fact| app.add(Item::Done(fact)));
         }

@@ -13,8 +13,8 @@ use super::env::{Env, Fault, Faults};
 use super::oracle::{Invariant, Oracle, Violation, drained};
 use super::owners::{Owner, settings};
 use super::plan::Plan;
-use super::work::{describe, has_failed, kind_of};
 use super::store::{Answer, Ask, Caller, SimStore, StoreEvent};
+use super::work::{describe, has_failed, kind_of};
 
 /// Calls for summaries are numbered from here.
 pub(super) const SUMMARY_CALLS: u64 = 1 << 32;
@@ -400,10 +400,14 @@ impl World {
         self.taken_over += 1;
         let epoch = accepted.epoch;
         self.env.tell(|| {
-            let cuts: Vec<_> = accepted.chain.iter().map(|l| format!("{}:{}", l.epoch_number, l.cut)).collect();
+            let cuts: Vec<_> =
+                accepted.chain.iter().map(|l| format!("{}:{}", l.epoch_number, l.cut)).collect();
             let (chain, tail) = (cuts.join(" "), accepted.tail.len());
-            let progress = accepted.progress.as_ref().map(|(at, _)| format!("{}/{}", at.epoch_number, at.commit));
-            format!("worker {worker} has taken over as {epoch}: chain {chain}, progress {progress:?}, tail {tail}")
+            let progress =
+                accepted.progress.as_ref().map(|(at, _)| format!("{}/{}", at.epoch_number, at.commit));
+            format!(
+                "worker {worker} has taken over as {epoch}: chain {chain}, progress {progress:?}, tail {tail}"
+            )
         });
         match Opening::new(accepted) {
             Ok(opening) => {

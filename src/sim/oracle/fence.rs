@@ -10,14 +10,20 @@ use crate::store::CommitKey;
 
 use super::super::store::DurableSince;
 
-pub(super) fn check(epoch: Epoch, commits: RangeInclusive<u64>, durable: &DurableSince) -> Result<(), String> {
+pub(super) fn check(
+    epoch: Epoch,
+    commits: RangeInclusive<u64>,
+    durable: &DurableSince,
+) -> Result<(), String> {
     let claimed = durable.claim_above(epoch);
     for commit in commits {
         let Some(since) = durable.commits.get(&CommitKey { epoch, commit }) else {
             return Err(format!("commit {commit} of {epoch} was released and is not durable"));
         };
         if claimed.is_some_and(|claimed| claimed <= *since) {
-            return Err(format!("commit {commit} of {epoch} was released, durable only after a higher claim"));
+            return Err(format!(
+                "commit {commit} of {epoch} was released, durable only after a higher claim"
+            ));
         }
     }
     Ok(())
@@ -36,7 +42,9 @@ pub(super) fn check_ticket(
         return Err(format!("a reply of {epoch} rests on {given} commits, of which {released} are released"));
     }
     match durable.claim_above(epoch) {
-        Some(claimed) if claimed < asked => Err(format!("a reply of {epoch} passed, asked after a higher claim")),
+        Some(claimed) if claimed < asked => {
+            Err(format!("a reply of {epoch} passed, asked after a higher claim"))
+        }
         _ => Ok(()),
     }
 }

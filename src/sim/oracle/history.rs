@@ -54,7 +54,10 @@ impl History {
         for link in &taken.chain {
             let named = Epoch { number: link.epoch_number, incarnation: link.incarnation };
             if !chain.contains(&(named, link.cut)) {
-                return Err(format!("{epoch} counts {named} up to {} as accepted, its rows do not", link.cut));
+                return Err(format!(
+                    "{epoch} counts {named} up to {} as accepted, its rows do not",
+                    link.cut
+                ));
             }
         }
         let mut log = Log::default();

@@ -138,10 +138,8 @@ impl Rows {
             }
             What::Progress(epoch) => {
                 writes.extend(self.pruned.map(|keep| Write::Prune(keep, Vec::new())));
-                let of_epoch = CommitKey { epoch: *epoch, commit: 0 }..=CommitKey {
-                    epoch: *epoch,
-                    commit: u64::MAX,
-                };
+                let of_epoch =
+                    CommitKey { epoch: *epoch, commit: 0 }..=CommitKey { epoch: *epoch, commit: u64::MAX };
                 let rows = self.progress.range(of_epoch);
                 writes.extend(rows.map(|(&as_of, bytes)| Write::Progress(as_of, bytes.clone())));
             }
