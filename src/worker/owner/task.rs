@@ -26,6 +26,7 @@ use crate::worker::catalog::Catalog;
 use crate::worker::clock::Clock;
 use crate::worker::protocol::{ProtocolSettings, perform};
 use crate::worker::reader::Reader;
+use crate::worker::room::Window;
 
 use super::bodies::Bodies;
 use super::core::{Core, FoundTokens, Input, Output, decode_summary};
@@ -56,6 +57,7 @@ pub(crate) struct Shared {
     pub catalog: Arc<Catalog>,
     pub pool: Pool,
     pub engine: EngineSettings,
+    pub window: Arc<Window>,
     pub requests_max: usize,
     /// Written into claims.
     pub name: Bytes,
@@ -141,6 +143,7 @@ impl Owner {
     }
 
     async fn run(mut self) {
+        self.shared.window.join();
         let mut failures = 0;
         loop {
             match self.run_claim().await {
@@ -163,6 +166,7 @@ impl Owner {
             tokio::time::sleep(CLAIM_RETRY).await;
             self.core = new_core(&self.shared, self.partition);
         }
+        self.shared.window.leave();
         if let Some(done) = self.stopping.take() {
             let _ = done.send(());
         }
@@ -296,6 +300,7 @@ impl Owner {
     fn carry_out(&mut self) -> Option<End> {
         loop {
             let now_ms = self.now_ms();
+            self.core.set_window(self.shared.window.share());
             self.core.flush(now_ms, &mut self.outputs);
             if self.outputs.is_empty() {
                 return None;
