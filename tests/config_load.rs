@@ -70,6 +70,17 @@ fn the_page_about_settings_is_what_the_code_makes() {
 }
 
 #[test]
+fn hosts_are_a_list_or_in_a_variable_a_text_with_commas() {
+    let hosts = ["queue.example.org".to_owned(), "10.0.0.1:7420".to_owned()];
+    assert_eq!(config("hosts = [\"queue.example.org\", \"10.0.0.1:7420\"]").hosts, hosts);
+    let loaded = load_with("", &[("QDO_HOSTS", "queue.example.org, 10.0.0.1:7420")]).expect("right");
+    assert_eq!(loaded.config.hosts, hosts);
+    for wrong in ["hosts = [\"http://a/b\"]", "hosts = [\"a@b\"]", "hosts = [\"\"]", "hosts = 1"] {
+        assert!(refusal(wrong).contains("hosts"), "{}", refusal(wrong));
+    }
+}
+
+#[test]
 fn every_kind_of_setting_is_read() {
     let config = config(
         r#"

@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
+use metrics::counter;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -16,6 +17,7 @@ use super::front::App;
 use super::guard::Connection;
 use super::parse::{InvalidRequest, Query, Value, body_text, members};
 use crate::store::StoreCounters;
+use crate::telemetry::names;
 
 /// Longest path that is taken, as of Linux.
 const PATH_BYTES_MAX: usize = 4_095;
@@ -95,7 +97,17 @@ pub(super) async fn ready(
 #[utoipa::path(get, path = "/metrics", tag = "server",
     responses((status = 200, description = "Metrics", body = String, content_type = "text/plain; version=0.0.4")))]
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
+    count_store(app.requests.store_counters());
     text_body("text/plain; version=0.0.4; charset=utf-8", app.metrics.render())
+}
+
+/// The store counts by itself; what it has counted is put beside the rest when somebody asks.
+fn count_store(counters: StoreCounters) {
+    counter!(names::COMMITS_TOTAL).absolute(counters.commits);
+    counter!(names::COMMIT_BYTES_TOTAL).absolute(counters.commit_bytes);
+    counter!(names::STORE_CALLS_TOTAL).absolute(counters.calls);
+    counter!(names::STORE_TRANSACTIONS_TOTAL).absolute(counters.transactions);
+    counter!(names::STORE_FSYNCS_TOTAL).absolute(counters.fsyncs);
 }
 
 /// What the store has done since the server started.

@@ -103,7 +103,8 @@ fn now_ms() -> u64 {
 /// Enqueue one job or many.
 ///
 /// A JSON object is one job. `application/x-ndjson` (or `application/jsonl`) is many, one object a
-/// line: all or none are enqueued. Any other content type is a raw payload, with the options in
+/// line: nothing is enqueued unless every line is right. What becomes durable does so all or none
+/// within each partition of the queue. Any other content type is a raw payload, with the options in
 /// the query (`?kind=…&priority=9&tags=a&tags=b&backoff.base=5s&headers.NAME=value`). The answer
 /// comes when the jobs are durable.
 #[utoipa::path(

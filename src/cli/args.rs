@@ -436,6 +436,9 @@ pub(super) struct BenchArgs {
     /// One second each: to see that it works
     #[arg(long, conflicts_with = "seconds")]
     pub quick: bool,
+    /// Jobs that the server runs at once
+    #[arg(long, default_value_t = 256, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub slots: u32,
     /// Where the server's new folder is made
     #[arg(long, value_name = "FOLDER")]
     pub folder: Option<PathBuf>,

@@ -50,8 +50,8 @@ pub(super) const EXIT_HELP: &str = "Exit codes:
   6    time was up before the job was final
   7    the job that was waited for failed
   8    the job that was waited for was cancelled
-  130  ended by Ctrl-C
-  143  ended by SIGTERM";
+  130  ended at once by a second Ctrl-C
+  143  ended at once by a second SIGTERM";
 
 /// Why a command could not do its work.
 #[derive(Debug)]

@@ -64,7 +64,8 @@ impl Server {
         let worker =
             Worker::builder(store).settings(config.worker_settings()).handlers(handlers).start().await?;
         let token = token.map(|token| token.reveal().to_owned());
-        let router = api::router(worker.requests(), ApiSettings { token, ..ApiSettings::default() }, metrics);
+        let api_settings = ApiSettings { token, hosts: config.hosts.clone(), ..ApiSettings::default() };
+        let router = api::router(worker.requests(), api_settings, metrics);
         let shutdown = CancellationToken::new();
         let serving = tokio::spawn(api::serve(listener, router, shutdown.clone()));
         Ok(Self { url, worker, shutdown, serving })

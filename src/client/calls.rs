@@ -61,7 +61,7 @@ impl Client {
         self.ask(call.with_json(job)).await
     }
 
-    /// Enqueues many jobs, one JSON object a line; all or none. `with_tokens`: each has a token.
+    /// Enqueues many jobs, one JSON object a line. `with_tokens`: each has a token.
     pub async fn enqueue_lines(
         &self,
         queue: &str,

@@ -68,13 +68,31 @@ impl Sources {
                 Reading { env: &self.env, schema: &schema, stack: Vec::new(), done: &mut files };
             reading.read(file, None)?;
         }
+        self.put_together(&schema, files)
+    }
+
+    /// The same, with that text as if it were the file's.
+    #[doc(hidden)]
+    pub fn load_text(&self, text: &str) -> Result<Loaded, ConfigError> {
+        let schema = keys::schema();
+        let mut files = Vec::new();
+        let mut reading = Reading { env: &self.env, schema: &schema, stack: Vec::new(), done: &mut files };
+        reading.take(self.file.as_deref().unwrap_or(Path::new("qdo.toml")), text)?;
+        self.put_together(&schema, files)
+    }
+
+    fn put_together(
+        &self,
+        schema: &serde_json::Value,
+        files: Vec<(PathBuf, FileSource)>,
+    ) -> Result<Loaded, ConfigError> {
         let mut places = BTreeMap::new();
         let mut builder = config::Config::builder();
         for (_, source) in &files {
             places.extend(source.places.clone());
             builder = builder.add_source(source.clone());
         }
-        let (env, warnings) = self.env_settings(&schema, &mut places)?;
+        let (env, warnings) = self.env_settings(schema, &mut places)?;
         builder = builder.add_source(env);
         for (key, value) in &self.flags {
             let flag = key.rsplit('.').next().unwrap_or(key).replace('_', "-");
@@ -83,7 +101,7 @@ impl Sources {
         }
         let merged = builder.build().map_err(|error| other(&error))?;
         let mut merged: serde_json::Value = merged.try_deserialize().map_err(|error| other(&error))?;
-        keys::coerce(&mut merged, &schema);
+        keys::coerce(&mut merged, schema);
         self.keep_one_token(&mut merged);
         let config = decode(merged, &places)?;
         Ok(Loaded { config, files: files.into_iter().map(|(file, _)| file).collect(), warnings })
@@ -249,7 +267,11 @@ impl Reading<'_> {
             None => error,
             Some(place) => ConfigError::Include { place: place.to_owned(), message: error.to_string() },
         })?;
-        let source = source::parse(file, &text, self.env, self.schema)?;
+        self.take(file, &text)
+    }
+
+    fn take(&mut self, file: &Path, text: &str) -> Result<(), ConfigError> {
+        let source = source::parse(file, text, self.env, self.schema)?;
         self.stack.push(file.to_owned());
         for (include, place) in &source.includes {
             self.read(include, Some(place))?;

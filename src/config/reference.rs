@@ -29,6 +29,10 @@ const fn unset(key: &'static str, example: &'static str, doc: &'static str) -> E
 const ENTRIES: &[Entry] = &[
     entry("listen", "Where the HTTP API listens; port 0 lets the system choose one."),
     entry("insecure", "Allow listening beyond loopback without a token."),
+    entry(
+        "hosts",
+        "Host names that callers may use for this server, with or without a port. Loopback names and the address that a request came in at are always taken; requests for other names are refused, against pages that make their own name point here.",
+    ),
     unset(
         "token",
         "\"${QDO_TOKEN}\"",

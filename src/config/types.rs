@@ -1,9 +1,12 @@
 //! What can be set. `reference.rs` says what each is for.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use axum::http::uri::Authority;
+use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::model::{QueueSettings, Span};
@@ -22,6 +25,9 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Listening beyond loopback without a token is allowed.
     pub insecure: bool,
+    /// Names that requests may be for, besides loopback and the address that they came in at.
+    #[serde(deserialize_with = "hosts")]
+    pub hosts: Vec<String>,
     /// What callers must present.
     pub token: Option<Secret>,
     /// A file with the token in it.
@@ -45,6 +51,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7420)),
             insecure: false,
+            hosts: Vec::new(),
             token: None,
             token_file: None,
             data: None,
@@ -164,6 +171,10 @@ impl Config {
                 return Some((key, format!("{value} is not between {least} and {most}")));
             }
         }
+        if let Some(host) = self.hosts.iter().find(|host| !is_host(host)) {
+            let message = format!("{host:?} is not a host: write \"queue.example.org\", or with a port");
+            return Some(("hosts", message));
+        }
         let backoff = &self.queue_defaults.backoff;
         if !(1.0..=100.0).contains(&backoff.factor) {
             let message = format!("{} is not between 1 and 100", backoff.factor);
@@ -183,6 +194,37 @@ impl Config {
 fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(deserializer)?;
     parse_address(&text).map_err(serde::de::Error::custom)
+}
+
+/// A list, or a text with commas, since variables are texts.
+fn hosts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    struct Hosts;
+    impl<'de> Visitor<'de> for Hosts {
+        type Value = Vec<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of host names")
+        }
+
+        fn visit_str<E>(self, text: &str) -> Result<Vec<String>, E> {
+            Ok(text.split(',').map(|host| host.trim().to_owned()).collect())
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<String>, A::Error> {
+            let mut hosts = Vec::new();
+            while let Some(host) = list.next_element()? {
+                hosts.push(host);
+            }
+            Ok(hosts)
+        }
+    }
+    deserializer.deserialize_any(Hosts)
+}
+
+/// A name or address, perhaps with a port, as in a `Host` header.
+fn is_host(text: &str) -> bool {
+    let bare = text.parse::<IpAddr>().is_ok();
+    bare || (!text.contains('@') && text.parse::<Authority>().is_ok())
 }
 
 /// An address to listen at: `127.0.0.1:7420`, `[::1]:7420`, `localhost:7420`.

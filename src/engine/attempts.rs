@@ -8,7 +8,9 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use crate::model::limits::RESULT_INLINE_BYTES_MAX;
+use crate::model::limits::{
+    DURATION_MS_MAX, ERROR_CLASS_CHARS_MAX, ERROR_TEXT_CHARS_MAX, KINDS_MAX, RESULT_INLINE_BYTES_MAX,
+};
 use crate::model::row::{BlobRef, MarkerKind};
 use crate::model::{JobId, Outcome, Retry};
 
@@ -41,11 +43,18 @@ pub(crate) struct Running {
 
 impl Engine {
     pub(super) fn runner_up(&mut self, runner: RunnerId, name: String, kinds: Vec<String>) {
-        let kinds = kinds.iter().map(|kind| self.kinds.index(kind)).collect();
+        // Of a kind beyond the bound no job can be here.
+        let kinds = kinds.iter().filter_map(|kind| match self.kinds.len() < KINDS_MAX {
+            true => Some(self.kinds.index(kind)),
+            false => self.kinds.find(kind),
+        });
+        let kinds = kinds.collect();
+        let name = truncated(name, ERROR_CLASS_CHARS_MAX);
         // Said again, it may run other kinds; what it has is kept.
         let (room, suspect) =
             self.runners.get(&runner).map_or((0, None), |known| (known.room, known.suspect));
         self.runners.insert(runner, Runner { name, kinds, room, suspect, ahead: None });
+        self.nothing_ahead = false;
     }
 
     pub(super) fn pull(&mut self, runner: RunnerId, attempts: u32) {
@@ -115,13 +124,14 @@ impl Engine {
         {
             runner.suspect = None;
             runner.ahead = None;
+            self.nothing_ahead = false;
         }
         Some(running)
     }
 
     /// Hands waiting jobs to runners with room, in turn.
     pub(super) fn dispatch(&mut self) {
-        if self.lines.len() == 0 && self.unloaded == 0 {
+        if self.lines.len() == 0 && (self.unloaded == 0 || self.nothing_ahead) {
             self.starved = false;
             return;
         }
@@ -176,7 +186,7 @@ impl Engine {
         let output_blob = self.journal.reserve_blob();
         let output_segment = self.journal.segment_name();
         started.output = vec![BlobRef { segment: None, blob: output_blob, chunks: 0, bytes: 0 }];
-        self.mark(job, started);
+        self.mark_here(job, started);
         self.running.insert(job, Running { runner: Some(id) });
         let queue = self.queues.get_mut(entry.queue);
         queue.happened(self.now_ms, Happening::Started, 1);
@@ -232,25 +242,26 @@ impl Engine {
                 MarkerKind::Succeeded
             }
             Outcome::Failed { error, class, retry } => {
-                row.error = error;
+                row.error = truncated(error, ERROR_TEXT_CHARS_MAX);
+                let class = truncated(class, ERROR_CLASS_CHARS_MAX);
                 row.error_class = if class == INTERRUPTED_CLASS { "failed".into() } else { class };
                 self.queues.get_mut(entry.queue).happened(self.now_ms, Happening::Failed, 1);
                 let delay_ms = match retry {
                     _ if failures >= end.max_attempts.max(1) => None,
                     Retry::GiveUp => None,
-                    Retry::After(ms) => Some(ms),
+                    Retry::After(ms) => Some(ms.min(DURATION_MS_MAX)),
                     Retry::Policy => Some(delay_ms(&end.backoff, id, attempt, failures)),
                 };
                 row.due_ms = delay_ms.map_or(0, |ms| self.now_ms + ms);
                 if delay_ms.is_some() { MarkerKind::Retry } else { MarkerKind::Failed }
             }
             Outcome::Snoozed { delay_ms } => {
-                row.due_ms = self.now_ms + delay_ms;
+                row.due_ms = self.now_ms + delay_ms.min(DURATION_MS_MAX);
                 MarkerKind::Snoozed
             }
             Outcome::Released => MarkerKind::Released,
             Outcome::Interrupted { reason } => {
-                row.error = reason;
+                row.error = truncated(reason, ERROR_TEXT_CHARS_MAX);
                 MarkerKind::Released
             }
         };
@@ -258,7 +269,7 @@ impl Engine {
         if kind == MarkerKind::Succeeded {
             self.queues.get_mut(entry.queue).happened(self.now_ms, Happening::Succeeded, 1);
         }
-        self.mark(job, row);
+        self.mark_here(job, row);
         matches!(kind, MarkerKind::Succeeded | MarkerKind::Failed)
     }
 
@@ -295,4 +306,12 @@ impl Engine {
     pub(super) fn has_room_for(&self, kind: u32) -> bool {
         self.runners.values().any(|runner| runner.room > 0 && runner.kinds.contains(&kind))
     }
+}
+
+/// At most so many characters of a text.
+pub(super) fn truncated(mut text: String, chars_max: usize) -> String {
+    if let Some((bytes, _)) = text.char_indices().nth(chars_max) {
+        text.truncate(bytes);
+    }
+    text
 }

@@ -1,8 +1,10 @@
 //! New jobs.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 
-use crate::model::limits::PAYLOAD_INLINE_BYTES_MAX;
+use crate::model::limits::{KINDS_MAX, PARTITION_QUEUES_MAX, PAYLOAD_INLINE_BYTES_MAX, TIME_MS_MAX};
 use crate::model::row::{BackoffRow, Header, JobRow};
 use crate::model::{Backoff, Due, JobId, JobState, Lane, NewJob, QueueNumber, QueueSettings};
 
@@ -14,6 +16,9 @@ use super::{Engine, Reply, Ticket};
 
 impl Engine {
     pub(super) fn set_queue(&mut self, number: QueueNumber, settings: QueueSettings, paused: bool) {
+        if self.queues.find(number).is_none() && self.queues.len() >= PARTITION_QUEUES_MAX {
+            return;
+        }
         let index = self.queue_index(number);
         let queue = self.queues.get_mut(index);
         queue.settings = settings;
@@ -40,8 +45,13 @@ impl Engine {
 
     pub(super) fn enqueue(&mut self, ticket: Ticket, queue: QueueNumber, jobs: Vec<NewJob>) {
         let Some(index) = self.queues.find(queue).filter(|&index| self.queues.get(index).known) else {
-            return self.reply(ticket, Reply::UnknownQueue);
+            let full = self.queues.find(queue).is_none() && self.queues.len() >= PARTITION_QUEUES_MAX;
+            let too_many = Reply::TooMany { what: "queues", max: PARTITION_QUEUES_MAX };
+            return self.reply(ticket, if full { too_many } else { Reply::UnknownQueue });
         };
+        if !self.has_room_for_kinds(&jobs) {
+            return self.reply(ticket, Reply::TooMany { what: "kinds", max: KINDS_MAX });
+        }
         let max = self.queues.get(index).settings.backlog_max;
         if max != 0 && self.queues.get(index).backlog() + jobs.len() as u64 > max {
             return self.reply(ticket, Reply::BacklogFull { max });
@@ -63,11 +73,24 @@ impl Engine {
         self.reply(ticket, Reply::Enqueued(taken));
     }
 
+    fn has_room_for_kinds(&self, jobs: &[NewJob]) -> bool {
+        let mut new = BTreeSet::new();
+        let mut last = "";
+        for job in jobs {
+            // Runs of one kind are the rule.
+            if job.kind != last && self.kinds.find(&job.kind).is_none() {
+                new.insert(job.kind.as_str());
+            }
+            last = &job.kind;
+        }
+        new.is_empty() || self.kinds.len() + new.len() <= KINDS_MAX
+    }
+
     fn add(&mut self, queue: QueueNumber, job: NewJob, hash: Option<TokenHash>) -> (JobId, JobState) {
         self.ensure_room();
         let run_at_ms = match job.due {
             Due::Now => 0,
-            Due::After(delay_ms) => self.now_ms + delay_ms,
+            Due::After(delay_ms) => self.now_ms.saturating_add(delay_ms).min(TIME_MS_MAX),
             Due::At(at_ms) if at_ms <= self.now_ms => 0,
             Due::At(at_ms) => at_ms,
         };

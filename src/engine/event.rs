@@ -36,7 +36,7 @@ pub enum Event {
     Finish { ticket: Ticket, job: JobId, attempt: u32, end: AttemptEnd },
     /// Somebody wants something done with one job.
     Command { ticket: Ticket, job: JobId, place: Option<Place>, command: Command },
-    /// What [`Effect::ReadForRewrite`] asked for.
+    /// What [`Effect::ReadForRewrite`] asked for: every job that it named.
     Rewrite { segment: u32, jobs: Vec<RewrittenJob> },
     /// A summary that was asked for.
     SegmentLoaded { segment: u32, summary: Box<SummaryRow> },
@@ -194,6 +194,8 @@ pub enum Reply {
     UnknownQueue,
     /// The queue's backlog bound is reached.
     BacklogFull { max: u64 },
+    /// The partition has met as many kinds (or queues) as it can keep apart: use fewer names.
+    TooMany { what: &'static str, max: usize },
     /// No such job was ever here.
     UnknownJob,
     /// The job's first place is gone: look in the index for a newer one, and ask again with it.

@@ -8,23 +8,38 @@ use std::sync::Arc;
 pub(crate) struct Interner {
     texts: Vec<Arc<str>>,
     numbers: HashMap<Arc<str>, u32>,
+    /// The number that was given last.
+    last: u32,
 }
 
 impl Interner {
     /// The number of a text, a new one if it has none.
     pub fn index(&mut self, text: &str) -> u32 {
-        // Runs of one text are the rule.
-        if self.texts.first().is_some_and(|first| &**first == text) {
-            return 0;
+        // Few texts that come again and again are the rule.
+        for known in [0, self.last] {
+            if self.texts.get(known as usize).is_some_and(|other| &**other == text) {
+                return known;
+            }
         }
         if let Some(&number) = self.numbers.get(text) {
+            self.last = number;
             return number;
         }
         let number = self.texts.len() as u32;
         let text: Arc<str> = text.into();
         self.texts.push(Arc::clone(&text));
         self.numbers.insert(text, number);
+        self.last = number;
         number
+    }
+
+    /// The number of a text, if it has one.
+    pub fn find(&self, text: &str) -> Option<u32> {
+        self.numbers.get(text).copied()
+    }
+
+    pub fn len(&self) -> usize {
+        self.texts.len()
     }
 
     /// The text of a number; empty for a number never given.

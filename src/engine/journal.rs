@@ -10,7 +10,9 @@ use bytes::Bytes;
 use prost::Message;
 
 use crate::model::limits::{COMMIT_BYTES_MAX, COMMIT_JOBS_MAX};
-use crate::model::row::{BlobRef, CommitRef, CommitRow, JobRow, MarkerRow, Origin, SegmentName, TokensRow};
+use crate::model::row::{
+    AgainRow, BlobRef, CommitRef, CommitRow, JobRow, MarkerRow, Origin, SegmentName, TokensRow,
+};
 use crate::model::{Epoch, limits};
 
 use super::EngineSettings;
@@ -18,10 +20,14 @@ use super::event::{Commit, Effect, Entry, Scope};
 use super::intern::Interner;
 use super::tokens::{BUCKET_MS, TokenHash};
 
-/// Rough size of a marker's row without its texts, bytes.
-const MARKER_BYTES: usize = 40;
-/// Rough size of a job's row without payload and texts, bytes.
-const JOB_BYTES: usize = 48;
+/// No marker's row is longer without its texts, blobs and new place, bytes.
+const MARKER_BYTES: usize = 88;
+/// No job's row is longer without payload, texts, blob, policy and history, bytes.
+const JOB_BYTES: usize = 88;
+/// The same of a reference to a blob, or to a segment.
+const REFERENCE_BYTES: usize = 56;
+/// Bytes of payloads and results beside one commit.
+const COMMIT_BLOB_BYTES_MAX: usize = 8 << 20;
 /// Markers of one commit.
 const COMMIT_MARKERS_MAX: usize = 16_384;
 
@@ -35,6 +41,7 @@ struct Pending {
     entries: Vec<Entry>,
     effects: Vec<Effect>,
     bytes: usize,
+    blob_bytes: usize,
 }
 
 /// When commits and segments are full.
@@ -116,7 +123,12 @@ impl Journal {
 
     /// The number of a text in the commit being built.
     pub fn string(&mut self, text: &str) -> u32 {
-        self.pending.strings.index(text)
+        let before = self.pending.strings.len();
+        let number = self.pending.strings.index(text);
+        if self.pending.strings.len() > before {
+            self.pending.bytes += text.len() + 4;
+        }
+        number
     }
 
     /// Adds a job; returns its place in the commit. Ask [`Journal::is_full`] before.
@@ -145,6 +157,7 @@ impl Journal {
     pub fn add_chunks(&mut self, chunks: Vec<Bytes>) -> BlobRef {
         let blob = self.reserve_blob();
         let bytes = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+        self.pending.blob_bytes = self.pending.blob_bytes.saturating_add(bytes as usize);
         let count = chunks.len() as u32;
         self.pending.blobs.extend(chunks.into_iter().enumerate().map(|(n, chunk)| (blob, n as u32, chunk)));
         BlobRef { segment: Some(self.segment_name()), blob, chunks: count, bytes }
@@ -177,6 +190,7 @@ impl Journal {
     }
 
     pub fn condemn(&mut self, segment: SegmentName) {
+        self.pending.bytes += REFERENCE_BYTES;
         self.pending.condemned.push(segment);
     }
 
@@ -206,6 +220,7 @@ impl Journal {
     pub fn is_full(&self) -> bool {
         self.pending.jobs.len() >= self.bounds.commit_jobs
             || self.pending.markers.len() >= COMMIT_MARKERS_MAX
+            || self.pending.blob_bytes >= COMMIT_BLOB_BYTES_MAX
             // Half full: one more job still fits.
             || self.pending.bytes >= self.bounds.commit_bytes / 2
     }
@@ -294,20 +309,29 @@ pub(crate) struct Closed {
 }
 
 fn job_bytes(job: &JobRow) -> usize {
-    let headers: usize = job.headers.iter().map(|header| header.name.len() + header.value.len() + 6).sum();
-    let tags: usize = job.tags.iter().map(|tag| tag.len() + 2).sum();
-    let again = job.again.as_ref().map_or(0, |again| {
-        128 + again.history.iter().map(marker_bytes).sum::<usize>()
-            + again.strings.iter().map(|text| text.len() + 2).sum::<usize>()
-    });
-    JOB_BYTES + job.payload.len() + job.key.len() + headers + tags + again + job.token.len()
+    let headers: usize = job.headers.iter().map(|header| header.name.len() + header.value.len() + 12).sum();
+    let tags: usize = job.tags.iter().map(|tag| tag.len() + 3).sum();
+    let again = job.again.as_ref().map_or(0, again_bytes);
+    let beside = job.payload_blob.map_or(0, |_| REFERENCE_BYTES) + job.backoff.map_or(0, |_| REFERENCE_BYTES);
+    JOB_BYTES + job.payload.len() + job.key.len() + headers + tags + again + beside + job.token.len()
 }
 
-fn marker_bytes(marker: &MarkerRow) -> usize {
+/// Size of what a job brings along when it is written again, bytes.
+pub(crate) fn again_bytes(again: &AgainRow) -> usize {
+    2 * REFERENCE_BYTES
+        + MARKER_BYTES
+        + again.history.iter().map(marker_bytes).sum::<usize>()
+        + again.strings.iter().map(|text| text.len() + 4).sum::<usize>()
+}
+
+pub(crate) fn marker_bytes(marker: &MarkerRow) -> usize {
+    let references = marker.output.len()
+        + usize::from(marker.result_blob.is_some())
+        + usize::from(marker.moved_to.is_some());
     MARKER_BYTES
         + marker.error.len()
         + marker.error_class.len()
         + marker.result.len()
         + marker.process.len()
-        + marker.output.len() * 32
+        + references * REFERENCE_BYTES
 }

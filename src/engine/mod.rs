@@ -107,6 +107,8 @@ pub struct Engine {
     loading: u32,
     /// When something is due in segments that are neither loaded nor being read.
     unloaded_due: BTreeSet<(u64, u32)>,
+    /// What is not in memory has nothing for any runner.
+    nothing_ahead: bool,
     /// Whether something can leave memory is to be looked at anew.
     room_due: bool,
     /// Segments that leave memory once their summaries are durable.
@@ -114,7 +116,7 @@ pub struct Engine {
     lines: Lines,
     timers: BTreeSet<Timer>,
     runners: BTreeMap<RunnerId, Runner>,
-    running: HashMap<JobRef, Running>,
+    running: BTreeMap<JobRef, Running>,
     /// Loaded jobs that were first written elsewhere.
     places: HashMap<JobId, JobRef>,
     tokens: Tokens,
@@ -202,6 +204,7 @@ impl Engine {
             Event::Tick => {
                 let due = self.next_retention_ms != 0 && self.next_retention_ms <= self.now_ms;
                 self.retention_due |= due;
+                self.tokens.forget_old(self.now_ms);
             }
         }
         Ok(())
@@ -216,7 +219,8 @@ impl Engine {
     pub fn next_wake_ms(&self) -> Option<u64> {
         let timer = self.timers.first().map(|timer| timer.at_ms);
         let retention = (self.next_retention_ms != 0).then_some(self.next_retention_ms);
-        timer.into_iter().chain(retention).chain(self.earliest_unloaded_due()).min()
+        let tokens = self.tokens.last_forgotten_ms();
+        timer.into_iter().chain(retention).chain(tokens).chain(self.earliest_unloaded_due()).min()
     }
 
     /// True if [`Engine::take_commit`] would give one.

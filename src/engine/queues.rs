@@ -109,6 +109,10 @@ impl Queues {
         self.indexes.get(&number).copied()
     }
 
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
     pub fn get(&self, index: u32) -> &QueueState {
         &self.list[index as usize]
     }

@@ -5,6 +5,7 @@
 //! pins is nine times what it would cost, its live jobs are written again at the head
 //! (a log cleaner's rule: at most a tenth of what is written is written for cleaning).
 
+use crate::model::limits::SEGMENT_JOBS_MAX;
 use crate::model::row::SegmentName;
 use crate::model::{JobState, QueueSettings};
 
@@ -19,6 +20,9 @@ const CONDEMN_BATCH: usize = 1_024;
 const COMPACT_BATCH: usize = 64;
 /// Segments ahead that are looked at to see what an old one pins.
 const LOOK_AHEAD: usize = 4_096;
+
+/// How long after a job's end it is looked what may go, at least, ms: one look serves many ends.
+const RETAIN_AFTER_MS: u64 = 1_000;
 
 /// What a segment's jobs are to retention.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,7 +43,6 @@ impl Engine {
             return;
         }
         self.next_retention_ms = 0;
-        self.tokens.forget_old(self.now_ms);
         for _ in 0..CONDEMN_BATCH {
             let Some(oldest) = self.segments.numbers().next() else { return };
             let worth = self.worth(oldest);
@@ -59,6 +62,17 @@ impl Engine {
         }
         // The rest goes with another commit.
         self.retention_due = true;
+    }
+
+    /// A job has ended: some time from now its segment may go, by age or because enough others are
+    /// kept.
+    pub(super) fn plan_retention(&mut self, queue: u32) {
+        let state = self.queues.get(queue);
+        let settings = &state.settings;
+        let surplus = u64::from(SEGMENT_JOBS_MAX);
+        let enough = settings.retention_count != 0 && state.finished() > settings.retention_count + surplus;
+        let after_ms = if enough { RETAIN_AFTER_MS } else { settings.retention.ms.max(RETAIN_AFTER_MS) };
+        self.next_retention_ms = earliest(self.next_retention_ms, self.now_ms.saturating_add(after_ms));
     }
 
     /// Somebody has asked for a job in it, and waits for an answer.

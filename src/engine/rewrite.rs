@@ -6,13 +6,20 @@
 use bytes::Bytes;
 use prost::Message;
 
+use crate::model::limits::{ERROR_CLASS_CHARS_MAX, HISTORY_BYTES_MAX, HISTORY_KEPT_MAX};
 use crate::model::row::{AgainRow, BlobRef, JobRow, MarkerRow, Place, StateRow};
 use crate::model::{JobId, JobState};
 
+use super::attempts::truncated;
 use super::event::{Entry as IndexEntry, Scope};
+use super::intern::Interner;
+use super::journal::marker_bytes;
 use super::segment::{JobRef, Phase};
 use super::state::Head;
 use super::{Engine, Reply, RewrittenJob};
+
+/// Characters that are left of an error's text when a history is too long.
+const SHORT_ERROR_CHARS: usize = 256;
 
 /// Bucket of a job's entry in the index of places.
 pub fn place_bucket(id: JobId) -> u64 {
@@ -111,15 +118,39 @@ impl Engine {
             if job.content_type.is_empty() { 0 } else { self.journal.string(&job.content_type) + 1 };
         row.enqueued_ms = job.enqueued_ms;
         row.token = Bytes::new();
+        let (history, strings) = shortened(history, &job.strings);
         row.again = Some(AgainRow {
             id: Bytes::copy_from_slice(&id.to_bytes()),
             from: Some(from),
             state: Some(state),
             history,
-            strings: job.strings,
+            strings,
         });
         row
     }
+}
+
+/// The youngest of a history, with the texts that it points to, so that it always fits into a row:
+/// of the older markers, texts are cut short first.
+fn shortened(history: Vec<MarkerRow>, texts: &[String]) -> (Vec<MarkerRow>, Vec<String>) {
+    let mut left = HISTORY_BYTES_MAX;
+    let mut kept = Vec::new();
+    for mut marker in history.into_iter().rev().take(HISTORY_KEPT_MAX) {
+        if marker_bytes(&marker) > left / 2 {
+            marker.error = truncated(marker.error, SHORT_ERROR_CHARS);
+            marker.result = Bytes::new();
+        }
+        let Some(rest) = left.checked_sub(marker_bytes(&marker)) else { break };
+        left = rest;
+        kept.push(marker);
+    }
+    kept.reverse();
+    let mut strings = Interner::default();
+    for marker in kept.iter_mut().filter(|marker| marker.runner > 0) {
+        let text = texts.get(marker.runner as usize - 1).map_or("", String::as_str);
+        marker.runner = strings.index(&truncated(text.into(), ERROR_CLASS_CHARS_MAX)) + 1;
+    }
+    (kept, strings.into_texts())
 }
 
 fn replace_blob(row: &mut JobRow, history: &mut [MarkerRow], from: BlobRef, to: BlobRef) {

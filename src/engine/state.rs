@@ -168,8 +168,13 @@ impl Engine {
     }
 
     /// Writes a marker about a loaded job and applies it.
-    pub(super) fn mark(&mut self, job: JobRef, mut marker: MarkerRow) {
+    pub(super) fn mark(&mut self, job: JobRef, marker: MarkerRow) {
         self.ensure_room();
+        self.mark_here(job, marker);
+    }
+
+    /// The same in the commit being built, whose texts and blobs the marker points to.
+    pub(super) fn mark_here(&mut self, job: JobRef, mut marker: MarkerRow) {
         let (Some(segment), Some(entry)) = (self.segments.get(job.segment), self.segments.entry(job)) else {
             return;
         };
@@ -213,6 +218,7 @@ impl Engine {
         let Some((id, entry)) = self.id_and_entry(job) else { return };
         if let Phase::Is(state) = entry.phase {
             self.journal.after_release(super::Effect::Ended { job: id, state });
+            self.plan_retention(entry.queue);
         }
     }
 

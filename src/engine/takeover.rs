@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::model::row::{
     ChainLink, CommitRef, CommitRow, MarkerKind, Place, SegmentName, SegmentRow, SummaryRow,
 };
-use crate::model::{JobId, JobState, PartitionId};
+use crate::model::{Epoch, JobId, JobState, PartitionId};
 
 use super::journal::Journal;
 use super::segment::{JobRef, Segment, Segments, Tally, lane_of};
@@ -67,12 +67,13 @@ impl Engine {
             unloaded: 0,
             loading: 0,
             unloaded_due: BTreeSet::new(),
+            nothing_ahead: false,
             room_due: false,
             leaving: Vec::new(),
             lines: Default::default(),
             timers: BTreeSet::new(),
             runners: BTreeMap::new(),
-            running: HashMap::new(),
+            running: BTreeMap::new(),
             places: HashMap::new(),
             tokens: Default::default(),
             journal: Journal::new(taken.epoch, taken.origin, &settings),
@@ -100,7 +101,9 @@ impl Engine {
                 engine.queues.get_mut(index).by_state = Tally::from_row(row).by_state;
             }
         }
-        for (hash, id, time_ms) in taken.tokens {
+        let mut tokens = taken.tokens;
+        tokens.sort_unstable_by_key(|(_, _, time_ms)| *time_ms);
+        for (hash, id, time_ms) in tokens {
             // Entries are written before their commit, which may never have been accepted.
             if engine.was_accepted(id, head) {
                 engine.tokens.remember(hash, id, time_ms);
@@ -154,8 +157,12 @@ impl Engine {
     /// Segments that the tail speaks of, and those with running attempts.
     fn segments_needed(&self, tail: &[TailCommit]) -> BTreeSet<u32> {
         let mut needed = BTreeSet::new();
+        let mut last = None;
         for commit in tail {
-            needed.extend(self.segments.find_named(commit.segment));
+            // Runs of one segment are the rule.
+            if last.replace(commit.segment) != Some(commit.segment) {
+                needed.extend(self.segments.find_named(commit.segment));
+            }
             let of_markers = commit.row.markers.iter().filter_map(|marker| marker.job);
             let of_jobs = commit.row.jobs.iter().filter_map(|job| job.again.as_ref()?.from);
             needed.extend(
@@ -205,7 +212,13 @@ impl Engine {
         let at = CommitRef { epoch_number: commit.segment.epoch_number, commit: commit.commit };
         let time_ms = commit.row.time_ms;
         self.now_ms = self.now_ms.max(time_ms);
+        if at.epoch_number > Epoch::NUMBER_MAX || at.commit > JobId::COMMIT_MAX {
+            return Err(self.inconsistent(at, "there is no such commit"));
+        }
         let number = self.segment_of_tail(commit);
+        if self.segments.get(number).is_none_or(|segment| commit.commit < segment.first_commit) {
+            return Err(self.inconsistent(at, "it comes before the first commit of its segment"));
+        }
         for (place, job) in commit.row.jobs.iter().enumerate() {
             let kind = commit.row.strings.get(job.kind as usize).map_or("", String::as_str);
             let head =
@@ -280,7 +293,8 @@ impl Engine {
             .find_named(commit.segment)
             .unwrap_or_else(|| self.segments.push(Segment::new(commit.segment, commit.commit)));
         if let Some(segment) = self.segments.get_mut(number) {
-            segment.commits = segment.commits.max(commit.commit + 1 - segment.first_commit);
+            let commits = (commit.commit + 1).saturating_sub(segment.first_commit);
+            segment.commits = segment.commits.max(commits);
             segment.bytes += commit.bytes;
         }
         number

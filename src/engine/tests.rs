@@ -3,8 +3,15 @@
 //! `facts` folds the journal anew, knowing nothing of the engine; `world` drives one engine after
 //! another over a store in memory, and compares what it is told with the facts.
 
+mod bounds;
 mod chaos;
+mod commands;
+mod compare;
 mod facts;
 mod invariants;
+mod keeping;
 mod lifecycle;
+mod restart;
+mod store;
+mod succession;
 mod world;

@@ -26,19 +26,19 @@ pub const BUCKET_MS: u64 = TOKEN_AGE_MS_MAX;
 
 #[derive(Debug, Default)]
 pub(crate) struct Tokens {
-    jobs: HashMap<TokenHash, JobId>,
+    jobs: HashMap<TokenHash, (JobId, u64)>,
+    /// By time; a token may be in it twice, and then the later counts.
     order: VecDeque<(u64, TokenHash)>,
 }
 
 impl Tokens {
     pub fn find(&self, hash: &TokenHash) -> Option<JobId> {
-        self.jobs.get(hash).copied()
+        self.jobs.get(hash).map(|(job, _)| *job)
     }
 
     pub fn remember(&mut self, hash: TokenHash, job: JobId, now_ms: u64) {
-        if self.jobs.insert(hash, job).is_none() {
-            self.order.push_back((now_ms, hash));
-        }
+        self.jobs.insert(hash, (job, now_ms));
+        self.order.push_back((now_ms, hash));
         self.forget_old(now_ms);
     }
 
@@ -48,8 +48,19 @@ impl Tokens {
                 break;
             }
             self.order.pop_front();
-            self.jobs.remove(&hash);
+            if self.jobs.get(&hash).is_some_and(|(_, at_ms)| *at_ms == time_ms) {
+                self.jobs.remove(&hash);
+            }
         }
+        if self.order.is_empty() {
+            // An idle partition keeps no room for what it does not remember.
+            *self = Self::default();
+        }
+    }
+
+    /// When the last of them is forgotten, Unix ms.
+    pub fn last_forgotten_ms(&self) -> Option<u64> {
+        self.order.back().map(|(time_ms, _)| time_ms.saturating_add(TOKEN_AGE_MS_MAX))
     }
 
     #[cfg(test)]

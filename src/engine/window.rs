@@ -161,12 +161,13 @@ impl Engine {
     /// What a runner could get is to be looked for anew: the segments in memory are others, or
     /// queues were paused or resumed.
     pub(super) fn look_ahead_anew(&mut self) {
+        self.nothing_ahead = false;
         self.runners.values_mut().for_each(|runner| runner.ahead = None);
     }
 
     /// For each lane, the foremost job for that runner that is not in memory.
     pub(super) fn look_ahead(&mut self, id: RunnerId) -> Option<Ahead> {
-        if self.unloaded == 0 {
+        if self.unloaded == 0 || self.nothing_ahead {
             return None;
         }
         let runner = self.runners.get(&id)?;
@@ -207,7 +208,7 @@ impl Engine {
         {
             return self.load(number);
         }
-        if self.lines.len() >= WAITING_LOW || self.loaded_jobs >= self.settings.window_jobs_max {
+        if self.nothing_ahead || self.lines.len() >= WAITING_LOW {
             return;
         }
         let ids: Vec<RunnerId> = self.runners.keys().copied().collect();
@@ -216,6 +217,7 @@ impl Engine {
             let first = aheads.iter().map(|ahead| ahead[lane]).min();
             first.filter(|&turn| turn != NONE_AHEAD).map(|turn| turn.job.segment)
         });
+        self.nothing_ahead = next.is_none();
         let fits = |number: &u32| {
             let jobs = self.segments.get(*number).map_or(0, |segment| segment.jobs as usize);
             self.loaded_jobs + jobs <= self.settings.window_jobs_max

@@ -238,3 +238,16 @@ pub enum Outcome {
         reason: String,
     },
 }
+
+impl Outcome {
+    /// In one word, as it is counted.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Succeeded { .. } => "succeeded",
+            Self::Failed { .. } => "failed",
+            Self::Snoozed { .. } => "snoozed",
+            Self::Released => "released",
+            Self::Interrupted { .. } => "interrupted",
+        }
+    }
+}

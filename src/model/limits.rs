@@ -44,6 +44,12 @@ pub const TIME_MS_MAX: u64 = 253_402_300_799_000;
 pub const DURATION_MS_MAX: u64 = 3_653 * 86_400_000;
 /// Markers that a job takes along when it is written again.
 pub const HISTORY_KEPT_MAX: usize = 20;
+/// Bytes of what a job takes along of its history when it is written again.
+pub const HISTORY_BYTES_MAX: usize = 64 << 10;
+/// Kinds that one partition meets while it has one owner.
+pub const KINDS_MAX: usize = 10_000;
+/// Queues that share one partition.
+pub const PARTITION_QUEUES_MAX: usize = 100_000;
 /// Items of one page of a list.
 pub const PAGE_MAX: usize = 1_000;
 /// Idempotency tokens remembered per partition.

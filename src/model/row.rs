@@ -483,3 +483,6 @@ impl From<&BackoffRow> for crate::model::Backoff {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,8 @@ mod registry;
 mod runs;
 mod text;
 
+#[doc(hidden)]
+pub use exec::complaints_about_control;
 pub use exec::{ExecHandler, ExecSettings};
 pub use function::{FnHandler, Wish};
 pub use noop::NoopHandler;

@@ -14,6 +14,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -25,6 +26,7 @@ use crate::engine::{AttemptEnd, Event, Revocation, RunnerId};
 use crate::model::row::BlobRef;
 use crate::model::{Attempt, Backoff, JobId, Outcome, PartitionId, Retry};
 use crate::store::{BlobChunk, Store, WriteOutcome};
+use crate::telemetry::names;
 use crate::worker::owner::OwnerHandle;
 use crate::worker::owner::core::segment_key;
 
@@ -55,6 +57,8 @@ struct Share {
     offered: u32,
     /// Of these, asked back and not yet answered.
     recalling: u32,
+    /// It has used all that it was offered, though some hand-outs are still on their way.
+    used_up: bool,
 }
 
 struct Running {
@@ -115,7 +119,19 @@ impl Pool {
         let partition = owner.partition();
         let mut state = self.state();
         // An owner that opens anew knows nothing of what its predecessor was offered.
-        if let Some(before) = state.shares.insert(partition, Share { owner, offered: 0, recalling: 0 }) {
+        if let Some(before) =
+            state.shares.insert(partition, Share { owner, offered: 0, recalling: 0, used_up: true })
+        {
+            state.free += before.offered;
+        }
+        state.starved.retain(|other| *other != partition);
+        state.serve();
+    }
+
+    /// A partition has no owner for the time being: what it was offered is free. What runs goes on.
+    pub fn closed(&self, partition: PartitionId) {
+        let mut state = self.state();
+        if let Some(before) = state.shares.remove(&partition) {
             state.free += before.offered;
         }
         state.starved.retain(|other| *other != partition);
@@ -135,6 +151,7 @@ impl Pool {
     pub fn recalled(&self, partition: PartitionId, attempts: u32) {
         let mut state = self.state();
         if let Some(share) = state.shares.get_mut(&partition) {
+            share.used_up = attempts < share.recalling;
             share.recalling = 0;
             let given_back = attempts.min(share.offered);
             share.offered -= given_back;
@@ -188,7 +205,9 @@ impl Pool {
         let Some(handler) = self.shared.handlers.get(&attempt.kind) else {
             return unstarted(Outcome::Released);
         };
-        metrics::counter!("qdo_attempts_started_total").increment(1);
+        metrics::counter!(names::ATTEMPTS_STARTED_TOTAL).increment(1);
+        metrics::gauge!(names::ATTEMPTS_RUNNING).increment(1);
+        let started = Instant::now();
         let context = Context { attempt: attempt.clone(), revoked, output: output.clone() };
         // A handler that panics is one failed attempt, whatever kind of handler it is. What it leaves
         // half-done is its own: nothing here is shared with it but the output.
@@ -200,6 +219,10 @@ impl Pool {
             },
             exit_code: None,
         });
+        let outcome = report.outcome.name();
+        metrics::gauge!(names::ATTEMPTS_RUNNING).decrement(1);
+        metrics::counter!(names::ATTEMPTS_ENDED_TOTAL, "outcome" => outcome).increment(1);
+        metrics::histogram!(names::ATTEMPT_SECONDS, "outcome" => outcome).record(started.elapsed());
         (report, output.finish().await)
     }
 
@@ -313,7 +336,8 @@ impl State {
             if wanted == 0 {
                 return;
             }
-            if share.offered > 0 && share.recalling == 0 && !self.starved.contains(partition) {
+            let idle = share.offered > 0 && !share.used_up;
+            if idle && share.recalling == 0 && !self.starved.contains(partition) {
                 share.recalling = wanted.min(share.offered);
                 wanted -= share.recalling;
                 share.owner.tell(Event::Recall { runner: RUNNER, attempts: share.recalling });
@@ -325,6 +349,7 @@ impl State {
         if let Some(share) = self.shares.get_mut(&partition) {
             self.free -= attempts;
             share.offered += attempts;
+            share.used_up = false;
             share.owner.tell(Event::Pull { runner: RUNNER, attempts });
         }
     }
@@ -338,7 +363,7 @@ impl State {
     /// A slot is free: the partition that used it has it again, unless others starve.
     fn offer_on(&mut self, partition: PartitionId) {
         self.free += 1;
-        if self.starved.is_empty() && !self.stopping {
+        if self.starved.is_empty() && !self.stopping && self.shares.contains_key(&partition) {
             self.offer(partition, 1);
         } else {
             self.serve();

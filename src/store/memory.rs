@@ -115,7 +115,7 @@ impl Tables {
             new.insert(key, chunk.bytes.clone());
         }
         if !new.is_empty() {
-            self.segments.entry(segment).or_default().blobs.append(&mut new);
+            self.segments.entry(segment).or_default().blobs.extend(new);
         }
         Ok(())
     }

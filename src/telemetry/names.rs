@@ -16,22 +16,18 @@ pub const ATTEMPTS_STARTED_TOTAL: &str = "qdo_attempts_started_total";
 pub const ATTEMPTS_ENDED_TOTAL: &str = "qdo_attempts_ended_total";
 /// Seconds that attempts ran, by `outcome`.
 pub const ATTEMPT_SECONDS: &str = "qdo_attempt_seconds";
-/// Seconds from when a job was due to its start.
-pub const START_DELAY_SECONDS: &str = "qdo_start_delay_seconds";
 /// Attempts running.
 pub const ATTEMPTS_RUNNING: &str = "qdo_attempts_running";
-/// Jobs, by `namespace`, `queue` and `state`.
-pub const JOBS: &str = "qdo_jobs";
 /// Commits that became durable.
 pub const COMMITS_TOTAL: &str = "qdo_commits_total";
 /// Bytes of rows of commits.
 pub const COMMIT_BYTES_TOTAL: &str = "qdo_commit_bytes_total";
-/// Seconds from an append to its being durable and fenced.
-pub const COMMIT_SECONDS: &str = "qdo_commit_seconds";
-/// Store calls that failed or whose outcome is not known, by `kind`.
-pub const STORE_ERRORS_TOTAL: &str = "qdo_store_errors_total";
-/// Partitions owned.
-pub const PARTITIONS_OWNED: &str = "qdo_partitions_owned";
+/// Calls of the store, of any kind.
+pub const STORE_CALLS_TOTAL: &str = "qdo_store_calls_total";
+/// Transactions or requests of the store that made something durable.
+pub const STORE_TRANSACTIONS_TOTAL: &str = "qdo_store_transactions_total";
+/// fsyncs known to the store.
+pub const STORE_FSYNCS_TOTAL: &str = "qdo_store_fsyncs_total";
 
 /// Tells the recorder what each is.
 pub(super) fn describe() {
@@ -42,12 +38,10 @@ pub(super) fn describe() {
     describe_counter!(ATTEMPTS_STARTED_TOTAL, "attempts started");
     describe_counter!(ATTEMPTS_ENDED_TOTAL, "attempts ended");
     describe_histogram!(ATTEMPT_SECONDS, Unit::Seconds, "time that attempts ran");
-    describe_histogram!(START_DELAY_SECONDS, Unit::Seconds, "time from due to started");
     describe_gauge!(ATTEMPTS_RUNNING, "attempts running");
-    describe_gauge!(JOBS, "jobs per queue and state");
     describe_counter!(COMMITS_TOTAL, "commits that became durable");
     describe_counter!(COMMIT_BYTES_TOTAL, Unit::Bytes, "bytes of rows of commits");
-    describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "time from an append to durable and fenced");
-    describe_counter!(STORE_ERRORS_TOTAL, "store calls that failed or whose outcome is not known");
-    describe_gauge!(PARTITIONS_OWNED, "partitions owned");
+    describe_counter!(STORE_CALLS_TOTAL, "calls of the store");
+    describe_counter!(STORE_TRANSACTIONS_TOTAL, "transactions that made something durable");
+    describe_counter!(STORE_FSYNCS_TOTAL, "fsyncs");
 }

@@ -8,8 +8,9 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::model::limits::NAME_BYTES_MAX;
-use crate::model::{GroupDocument, GroupNumber, PartitionId, QueueDocument, QueueNumber, QueueSettings};
+use crate::model::{
+    GroupDocument, GroupNumber, PartitionId, QueueDocument, QueueNumber, QueueSettings, check,
+};
 use crate::store::{Document, Store, StoreError, StoreErrorKind, SwapOutcome};
 use crate::worker::RequestError;
 
@@ -130,8 +131,8 @@ impl Catalog {
         partitions: u16,
         now_ms: u64,
     ) -> Result<Arc<QueueEntry>, RequestError> {
-        check_name("namespace", namespace)?;
-        check_name("queue", name)?;
+        check::name("namespace", namespace)?;
+        check::name("queue", name)?;
         let _changing = self.changing.lock().await;
         if let Some(known) = self.find(namespace, name) {
             return Ok(known);
@@ -300,20 +301,6 @@ fn entry(
         created_ms: queue.created_ms,
         version,
     }
-}
-
-/// Names are parts of keys and paths: letters, digits, `.`, `_` and `-`, not first a dot.
-pub(crate) fn check_name(field: &str, name: &str) -> Result<(), RequestError> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    if !name.is_empty() && name.len() <= NAME_BYTES_MAX && name.bytes().all(plain) && !name.starts_with('.') {
-        return Ok(());
-    }
-    Err(RequestError::Invalid {
-        field: Some(field.into()),
-        message: format!(
-            "a {field}'s name is 1 to {NAME_BYTES_MAX} letters, digits, dots, hyphens or underscores, and does not start with a dot"
-        ),
-    })
 }
 
 async fn read_all<T: DeserializeOwned>(

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 
 use crate::model::view::{Affected, Enqueued, HistoryEvent, JobPage, JobView, QueuePage, QueueView};
-use crate::model::{JobId, JobState, NewJob, QueueSettings};
+use crate::model::{JobId, JobState, NewJob, QueueSettings, check};
 
 /// Why a request was not done. `api/error.rs` maps it to HTTP.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +46,12 @@ pub enum RequestError {
         /// When to try again.
         retry_after: Duration,
     },
+}
+
+impl From<check::Wrong> for RequestError {
+    fn from(wrong: check::Wrong) -> Self {
+        Self::Invalid { message: format!("`{}` {}", wrong.field, wrong.message), field: Some(wrong.field) }
+    }
 }
 
 /// What can be done with one job.
@@ -91,7 +97,7 @@ pub enum DeleteQueue {
 /// What a worker does for the ways in. Tests of those put a double in its place.
 #[async_trait]
 pub trait Requests: Send + Sync + 'static {
-    /// Enqueues jobs; answers when they are durable and fenced. All or none.
+    /// Enqueues jobs; answers when they are durable and fenced. All or none within a partition.
     /// The queue comes into being if it does not exist and `auto_create` is on.
     async fn enqueue(
         &self,

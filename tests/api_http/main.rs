@@ -7,3 +7,4 @@ mod limits;
 mod openapi;
 mod routes;
 mod support;
+mod worker;

@@ -326,6 +326,7 @@ async fn requests_are_counted_by_route_and_status() {
         "{text}"
     );
     assert!(!text.contains("/no/such/route"), "{text}");
+    assert!(text.contains("\nqdo_store_calls_total 7\n"), "{text}");
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ const BATCH_JOBS: usize = 1_000;
 /// Connections that enqueue batches while jobs run.
 const FEEDERS: usize = 2;
 /// Jobs that may be open while jobs run: more would only measure the backlog.
-const OPEN_MAX: u64 = 50_000;
+const OPEN_MAX: u64 = 10_000;
 /// How long what was enqueued may take to be run.
 const DRAIN_MAX: Duration = Duration::from_secs(600);
 /// Pause between two looks at a queue's counts.

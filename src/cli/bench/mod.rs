@@ -60,7 +60,8 @@ async fn embedded(args: &BenchArgs, time: Duration) -> Result<Report, Failure> {
     let mut handlers = Handlers::default();
     handlers.insert(args.kind.as_str(), Arc::new(NoopHandler));
     handlers.insert(PROBE_KIND, probe.clone());
-    let config = Config { listen: ([127, 0, 0, 1], 0).into(), ..Config::default() };
+    let mut config = Config { listen: ([127, 0, 0, 1], 0).into(), ..Config::default() };
+    config.worker.slots = Some(args.slots);
     let server = Server::start(&config, None, folder.path(), handlers).await?;
     let settings = ClientSettings { address: server.url().to_owned(), ..ClientSettings::default() };
     let bench = Bench { client: Client::new(settings)?, kind: args.kind.clone(), probe: Some(probe), time };

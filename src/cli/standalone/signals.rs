@@ -2,6 +2,7 @@
 
 use std::io;
 
+use nix::libc::SIGXFSZ;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::super::exit::Exit;
@@ -11,6 +12,8 @@ pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hang_up: Signal,
+    /// Never waited for: a file that would become too large is a full disk, not the end.
+    _file_too_large: Signal,
 }
 
 impl Signals {
@@ -20,6 +23,7 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             hang_up: signal(SignalKind::hangup())?,
+            _file_too_large: signal(SignalKind::from_raw(SIGXFSZ))?,
         })
     }
 

@@ -31,6 +31,16 @@ pub struct Fact {
     pub content_type: String,
 }
 
+/// Who may start what, when the facts of a commit became true.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// Kinds by the runner's name.
+    pub kinds: HashMap<String, Vec<String>>,
+    pub paused: Vec<QueueNumber>,
+    /// Something is not in memory: what has become due in there may come a little later.
+    pub unloaded: bool,
+}
+
 /// All jobs of a partition.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
@@ -41,13 +51,23 @@ pub struct Facts {
 
 impl Facts {
     /// Adds one commit.
-    pub fn add(&mut self, partition: PartitionId, segment: SegmentName, commit: u64, row: &CommitRow) {
+    pub fn add(
+        &mut self,
+        partition: PartitionId,
+        segment: SegmentName,
+        commit: u64,
+        row: &CommitRow,
+        rules: Option<&Rules>,
+    ) {
         for (place, job) in row.jobs.iter().enumerate() {
             let place = Place { epoch_number: segment.epoch_number, commit, place: place as u32 };
             self.add_job(partition, segment, place, job, row);
         }
         for marker in &row.markers {
             let at_ms = if marker.time_ms == 0 { row.time_ms } else { marker.time_ms };
+            if let (MarkerKind::Started, Some(rules)) = (marker.kind(), rules) {
+                self.check_turn(marker, &row.strings[marker.runner as usize - 1], at_ms, rules);
+            }
             self.add_marker(marker, at_ms);
         }
         for name in &row.condemned {
@@ -232,6 +252,34 @@ impl Facts {
         };
         if !state.is_final() && job.state.is_some_and(JobState::is_final) {
             job.ended_ms = at_ms;
+        }
+    }
+
+    /// What is started was next: strict lanes, first in and first out.
+    fn check_turn(&self, marker: &MarkerRow, runner: &str, at_ms: u64, rules: &Rules) {
+        let id = self.at[&marker.job.expect("a marker names its job")];
+        let chosen = &self.jobs[&id];
+        assert!(!rules.paused.contains(&chosen.queue), "{id} is started while its queue is paused");
+        let fresh = |job: &Fact| job.history.is_empty() && job.due_ms == 0;
+        for (other_id, other) in self.jobs.iter().filter(|(other_id, _)| **other_id != id) {
+            let could = other.state_at(at_ms) == Some(JobState::Waiting)
+                && !other.gone
+                && !rules.paused.contains(&other.queue)
+                && rules.kinds[runner].contains(&other.kind)
+                && other.interruptions == 0
+                && !(rules.unloaded && other.due_ms > 0);
+            if !could {
+                continue;
+            }
+            assert!(
+                other.lane <= chosen.lane,
+                "{id} is started before {other_id} of a higher lane: {chosen:?} {other:?}"
+            );
+            let alike = (other.queue, &other.kind, other.lane) == (chosen.queue, &chosen.kind, chosen.lane);
+            assert!(
+                !(alike && fresh(other) && fresh(chosen) && *other_id < id),
+                "{id} is started before {other_id}, which came first"
+            );
         }
     }
 

@@ -8,13 +8,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use bytes::Bytes;
 use prost::Message;
 
-use super::facts::Facts;
+use super::facts::{Facts, Rules};
+use super::store::FakeStore;
 use crate::engine::*;
-use crate::model::row::{
-    BlobRef, ChainLink, CommitRef, CommitRow, JobRow, MarkerRow, Origin, Place, ProgressRow, SegmentName,
-    SummaryRow, TokensRow,
-};
-use crate::model::view::Counts;
+use crate::model::row::{ChainLink, CommitRef, JobRow, Origin, SegmentName, SummaryRow};
 use crate::model::{
     Backoff, Epoch, JobId, JobState, NewJob, Outcome, PartitionId, QueueNumber, QueueSettings, Retry, Span,
     limits,
@@ -28,17 +25,6 @@ pub const START_MS: u64 = 1_700_000_000_000;
 pub struct FakeRunner {
     pub kinds: Vec<String>,
     pub running: Vec<(JobId, u32)>,
-}
-
-/// What the store holds.
-#[derive(Default)]
-pub struct FakeStore {
-    pub rows: BTreeMap<(u32, u64), (SegmentName, Bytes)>,
-    blobs: HashMap<(SegmentName, u64, u32), Bytes>,
-    pub entries: Vec<Entry>,
-    pub summaries: BTreeMap<(SegmentName, CommitRef), Bytes>,
-    pub progress: BTreeMap<(u32, u64), Bytes>,
-    pub dropped: BTreeSet<SegmentName>,
 }
 
 /// What an engine waits for.
@@ -61,7 +47,7 @@ pub struct World {
     pub engine: Engine,
     pub now_ms: u64,
     pub store: FakeStore,
-    chain: Vec<ChainLink>,
+    pub chain: Vec<ChainLink>,
     pub in_flight: VecDeque<InFlight>,
     /// Progress whose commit is released, not yet durable.
     pub progress_waiting: VecDeque<Progress>,
@@ -71,13 +57,14 @@ pub struct World {
     pub progress_durable: Option<u64>,
     pub runners: BTreeMap<RunnerId, FakeRunner>,
     next_ticket: Ticket,
+    events: u64,
     next_runner: RunnerId,
     pub replies: HashMap<Ticket, Reply>,
     /// Facts of all commits that were taken.
     pub taken: Facts,
     /// Facts of all that is released.
     pub released: Facts,
-    released_up_to: Option<u64>,
+    pub released_up_to: Option<u64>,
     /// Attempts that were ever handed out.
     pub handed_out: BTreeSet<(JobId, u32)>,
     /// Hand-outs in order.
@@ -90,13 +77,13 @@ pub struct World {
     /// Successes that a runner was told to be taken note of.
     pub succeeded: BTreeSet<JobId>,
     /// Tickets of finishes that would be successes.
-    finishing: HashMap<Ticket, JobId>,
+    pub finishing: HashMap<Ticket, JobId>,
     /// Tickets of reports that must not be accepted.
     pub never_accepted: BTreeSet<Ticket>,
     /// Tickets of this owner.
-    asked: BTreeSet<Ticket>,
+    pub asked: BTreeSet<Ticket>,
     /// Tokens of requests: queue, and by position.
-    enqueued: HashMap<Ticket, (QueueNumber, Vec<Option<String>>)>,
+    pub enqueued: HashMap<Ticket, (QueueNumber, Vec<Option<String>>)>,
     /// Jobs that tokens were answered with, and when.
     tokens: HashMap<(QueueNumber, String), (JobId, u64)>,
     /// Each event's share of the journal is taken at once: the order of facts is exact.
@@ -137,6 +124,7 @@ impl World {
             progress_durable: None,
             runners: BTreeMap::new(),
             next_ticket: 0,
+            events: 0,
             next_runner: 100,
             replies: HashMap::new(),
             taken: Facts::default(),
@@ -166,7 +154,10 @@ impl World {
         let mut effects = Vec::new();
         self.engine.handle(self.now_ms, event, &mut effects).expect("the journal adds up");
         self.take_in(effects);
-        super::invariants::check(&self.engine);
+        self.events += 1;
+        if self.engine.loaded_jobs < 300 || self.events.is_multiple_of(4_999) {
+            super::invariants::check(&self.engine);
+        }
         if self.stepwise {
             while self.take() {}
         }
@@ -209,7 +200,7 @@ impl World {
         if reply != Reply::WhereIsIt {
             return reply;
         }
-        let places = self.places_of(job);
+        let places = self.store.places_of(job);
         for place in places {
             let ticket = self.ticket();
             self.event(Event::Command { ticket, job, place: Some(place), command });
@@ -220,25 +211,6 @@ impl World {
             }
         }
         Reply::WhereIsIt
-    }
-
-    /// Places of a job in the index, newest first.
-    pub fn places_of(&self, job: JobId) -> Vec<Place> {
-        let of_job = |entry: &&Entry| {
-            entry.scope == Scope::Place
-                && entry.bucket == place_bucket(job)
-                && entry.term[..] == job.to_bytes()
-        };
-        let mut places: Vec<Place> = self
-            .store
-            .entries
-            .iter()
-            .filter(of_job)
-            .map(|entry| Place::decode(&entry.value[..]).expect("a place"))
-            .collect();
-        places.sort_unstable();
-        places.reverse();
-        places
     }
 
     pub fn finish(&mut self, job: JobId, attempt: u32, outcome: Outcome) -> Ticket {
@@ -317,7 +289,7 @@ impl World {
 
     // Effects.
 
-    fn take_in(&mut self, effects: Vec<Effect>) {
+    pub fn take_in(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
                 Effect::Reply { ticket, reply } => self.replied(ticket, reply),
@@ -403,8 +375,8 @@ impl World {
             .iter()
             .any(|(kind, number, _)| *kind == crate::model::row::MarkerKind::Started && *number == attempt);
         assert!(started, "{job} attempt {attempt} is handed out, and its start is not released");
-        let body = self.body(hand_out.place).expect("the body of a hand-out is there");
-        assert_eq!(body.0.payload, fact.row.payload, "{job} is handed out with another payload");
+        let body = self.store.body(hand_out.place);
+        assert_eq!(body.row.payload, fact.row.payload, "{job} is handed out with another payload");
         assert_eq!(hand_out.queue, fact.queue);
         if let Some(runner) = self.runners.get_mut(&hand_out.runner) {
             assert!(runner.kinds.contains(&fact.kind), "{job} is handed to a runner that can't run it");
@@ -413,17 +385,9 @@ impl World {
         self.order.push(hand_out);
     }
 
-    fn body(&self, place: Place) -> Option<(JobRow, String, String)> {
-        let (_, row) = self.store.rows.get(&(place.epoch_number, place.commit))?;
-        let row = CommitRow::decode(&row[..]).expect("a commit");
-        let job = row.jobs.get(place.place as usize)?.clone();
-        let kind = row.strings[job.kind as usize].clone();
-        let content_type = if job.content_type == 0 {
-            String::new()
-        } else {
-            row.strings[job.content_type as usize - 1].clone()
-        };
-        Some((job, kind, content_type))
+    /// A job's row where it is now.
+    pub fn body_of(&self, job: JobId) -> JobRow {
+        self.store.body(self.released.jobs[&job].place).row
     }
 
     pub fn reply(&self, ticket: Ticket) -> Reply {
@@ -462,9 +426,20 @@ impl World {
         if let Some(progress) = &progress {
             assert_eq!(progress.as_of, commit.commit, "progress is as of its commit");
         }
-        self.taken.add(PARTITION, segment_name(epoch, commit.segment), commit.commit, &commit.row);
+        let rules = self.stepwise.then(|| self.rules());
+        let name = segment_name(epoch, commit.segment);
+        self.taken.add(PARTITION, name, commit.commit, &commit.row, rules.as_ref());
         self.in_flight.push_back(InFlight { commit, progress, durable: false });
         true
+    }
+
+    fn rules(&self) -> Rules {
+        let kinds = self.runners.iter().map(|(id, runner)| (format!("host:{id}"), runner.kinds.clone()));
+        Rules {
+            kinds: kinds.collect(),
+            paused: self.queues.iter().filter(|(_, (_, paused))| *paused).map(|(queue, _)| *queue).collect(),
+            unloaded: self.engine.unloaded > 0,
+        }
     }
 
     fn taken_commits(&self) -> u64 {
@@ -479,14 +454,8 @@ impl World {
         let epoch = self.engine.epoch();
         let Some(flight) = self.in_flight.get_mut(n).filter(|flight| !flight.durable) else { return };
         flight.durable = true;
-        let commit = &flight.commit;
-        let name = segment_name(epoch, commit.segment);
-        assert!(!self.store.dropped.contains(&name), "a commit of a segment that was dropped");
-        self.store.rows.insert((epoch.number, commit.commit), (name, commit.row.encode_to_vec().into()));
-        for (blob, chunk, bytes) in &commit.blobs {
-            self.store.blobs.insert((name, *blob, *chunk), bytes.clone());
-        }
-        self.store.entries.extend(commit.entries.iter().cloned());
+        let name = segment_name(epoch, flight.commit.segment);
+        self.store.append(name, &flight.commit);
     }
 
     /// What is durable without a gap is released.
@@ -497,7 +466,7 @@ impl World {
             let epoch = self.engine.epoch();
             let commit = flight.commit.commit;
             let name = segment_name(epoch, flight.commit.segment);
-            self.released.add(PARTITION, name, commit, &flight.commit.row);
+            self.released.add(PARTITION, name, commit, &flight.commit.row, None);
             self.progress_waiting.extend(flight.progress);
             up_to = Some(commit);
         }
@@ -546,97 +515,11 @@ impl World {
                 self.event(Event::SegmentLoaded { segment, summary });
             }
             Read::Jobs { segment, name, jobs } => {
-                let jobs = jobs.iter().map(|request| self.read_for_rewrite(name, request)).collect();
+                let jobs = jobs.iter().map(|request| self.store.read_for_rewrite(name, request)).collect();
                 self.event(Event::Rewrite { segment, jobs });
             }
         }
         true
-    }
-
-    fn read_for_rewrite(&self, name: SegmentName, request: &RewriteRequest) -> RewrittenJob {
-        let place = Place { epoch_number: name.epoch_number, commit: request.commit, place: request.place };
-        let (row, kind, content_type) = self.read_body(place);
-        let mut history = Vec::new();
-        let mut strings = Vec::new();
-        if let Some(again) = &row.again {
-            strings.extend(again.strings.iter().cloned());
-            history.extend(again.history.iter().cloned());
-        }
-        let mut markers: Vec<MarkerRow> = Vec::new();
-        let mut next = request.last;
-        while let Some(at) = next {
-            let commit = self.read_row(at);
-            let of_job: Vec<&MarkerRow> =
-                commit.markers.iter().filter(|marker| marker.job == Some(place)).collect();
-            assert!(!of_job.is_empty(), "the way back through a history ends nowhere");
-            next = of_job[0].previous.filter(|previous| *previous != at);
-            for marker in of_job.into_iter().rev() {
-                let mut marker = marker.clone();
-                if marker.runner > 0 {
-                    strings.push(commit.strings[marker.runner as usize - 1].clone());
-                    marker.runner = strings.len() as u32;
-                }
-                if marker.time_ms == 0 {
-                    marker.time_ms = commit.time_ms;
-                }
-                markers.push(marker);
-            }
-        }
-        history.extend(markers.into_iter().rev());
-        let mut blobs: Vec<BlobRef> = row.payload_blob.into_iter().collect();
-        for marker in &history {
-            blobs.extend(marker.result_blob);
-            blobs.extend(marker.output.iter().filter(|blob| blob.segment.is_some()));
-        }
-        let chunks = |blob: &BlobRef| {
-            let segment = blob.segment.expect("a kept blob names its segment");
-            (0..blob.chunks)
-                .map(|chunk| {
-                    self.store
-                        .blobs
-                        .get(&(segment, blob.blob, chunk))
-                        .expect("a blob's chunk is there")
-                        .clone()
-                })
-                .collect()
-        };
-        RewrittenJob {
-            index: request.index,
-            enqueued_ms: row.enqueued_ms,
-            kind,
-            content_type,
-            blobs: blobs.iter().map(|blob| (*blob, chunks(blob))).collect(),
-            row,
-            history,
-            strings,
-            last: request.last,
-        }
-    }
-
-    fn read_row(&self, at: CommitRef) -> CommitRow {
-        // What is on its way is read from memory.
-        let own = at.epoch_number == self.engine.epoch().number;
-        if let Some(flight) = self.in_flight.iter().find(|flight| own && flight.commit.commit == at.commit) {
-            return flight.commit.row.clone();
-        }
-        let (_, row) = self
-            .store
-            .rows
-            .get(&(at.epoch_number, at.commit))
-            .unwrap_or_else(|| panic!("no commit {at:?} to read"));
-        CommitRow::decode(&row[..]).expect("a commit")
-    }
-
-    fn read_body(&self, place: Place) -> (JobRow, String, String) {
-        let row = self.read_row(CommitRef { epoch_number: place.epoch_number, commit: place.commit });
-        let job = row.jobs[place.place as usize].clone();
-        let kind = row.strings[job.kind as usize].clone();
-        let content_type = if job.content_type == 0 {
-            String::new()
-        } else {
-            row.strings[job.content_type as usize - 1].clone()
-        };
-        (job, kind, content_type)
     }
 
     /// Drops the n-th condemned segment, if progress allows it by now.
@@ -649,10 +532,7 @@ impl World {
         for job in self.released.jobs.values().filter(|job| job.segment == name) {
             assert!(job.gone, "a segment is dropped with a job in it that is not gone");
         }
-        self.store.rows.retain(|_, (segment, _)| *segment != name);
-        self.store.blobs.retain(|(segment, ..), _| *segment != name);
-        self.store.summaries.retain(|(segment, _), _| *segment != name);
-        self.store.dropped.insert(name);
+        self.store.drop_segment(name);
         self.event(Event::Dropped { name });
         true
     }
@@ -673,189 +553,6 @@ impl World {
             }
         }
         panic!("it does not come to rest: {:?}", self.reads);
-    }
-
-    // Take-over.
-
-    /// The owner dies. Of what is not released, the first `survive` commits are found by its
-    /// successor; with the owner die its runners, if it is said so.
-    pub fn crash(&mut self, survive: usize, runners_die: bool) {
-        let survivors = self.in_flight.len().min(survive);
-        for n in 0..survivors {
-            self.make_durable(n);
-        }
-        let own = self.engine.epoch();
-        for flight in self.in_flight.drain(survivors..).filter(|flight| flight.durable) {
-            // Beyond the gap: void.
-            self.store.rows.remove(&(own.number, flight.commit.commit));
-        }
-        self.in_flight.clear();
-        self.progress_waiting.clear();
-        self.reads.clear();
-        self.drops.clear();
-        self.finishing.clear();
-        self.asked.clear();
-        self.enqueued.clear();
-        if runners_die {
-            self.runners.clear();
-        }
-        self.take_over();
-        if runners_die {
-            while !self.engine.is_open() {
-                assert!(self.answer(0), "what the engine waits for was never asked for");
-            }
-            self.event(Event::OrphansGone);
-        }
-    }
-
-    fn take_over(&mut self) {
-        let own = self.engine.epoch();
-        let cut =
-            self.store.rows.keys().filter(|(epoch, _)| *epoch == own.number).map(|(_, commit)| *commit).max();
-        if let Some(cut) = cut.or(self.released_up_to) {
-            self.chain.push(ChainLink { epoch_number: own.number, incarnation: own.incarnation, cut });
-        }
-        let progress = self.store.progress.iter().next_back().map(|(&(epoch_number, commit), bytes)| {
-            (CommitRef { epoch_number, commit }, ProgressRow::decode(&bytes[..]).expect("progress"))
-        });
-        let mut chain = progress.as_ref().map_or_else(Vec::new, |(_, row)| row.chain.clone());
-        let known = chain.pop().map_or(0, |link| link.epoch_number);
-        chain.extend(self.chain.iter().filter(|link| link.epoch_number >= known));
-        let after = progress.as_ref().map_or((0, 0), |(at, _)| (at.epoch_number, at.commit + 1));
-        let tail: Vec<TailCommit> = self
-            .store
-            .rows
-            .range(after..)
-            .map(|(&(_, commit), (segment, row))| TailCommit {
-                segment: *segment,
-                commit,
-                bytes: row.len() as u64,
-                row: CommitRow::decode(&row[..]).expect("a commit"),
-            })
-            .collect();
-        self.facts_after_cut();
-        let epoch = Epoch { number: own.number + 1, incarnation: u64::from(own.number) + 1_001 };
-        let taken = TakenOver {
-            epoch,
-            chain,
-            origin: Origin { head: self.chain.last().copied() },
-            progress,
-            tail,
-            queues: self
-                .queues
-                .iter()
-                .map(|(&number, (set, paused))| (number, set.clone(), *paused))
-                .collect(),
-            tokens: self.tokens(),
-        };
-        self.released_up_to = None;
-        self.progress_durable = None;
-        let mut effects = Vec::new();
-        self.engine = Engine::open(PARTITION, self.settings, taken, self.now_ms, &mut effects)
-            .expect("what was written can be taken over");
-        self.take_in(effects);
-    }
-
-    /// What is not released, but survived, is history now; the rest never was.
-    fn facts_after_cut(&mut self) {
-        let mut facts = self.released.clone();
-        let first = self.released_up_to.map_or(0, |up_to| up_to + 1);
-        let own = self.engine.epoch().number;
-        for (&(_, commit), (segment, row)) in self.store.rows.range((own, first)..(own + 1, 0)) {
-            facts.add(PARTITION, *segment, commit, &CommitRow::decode(&row[..]).expect("a commit"));
-        }
-        self.released = facts.clone();
-        self.taken = facts;
-    }
-
-    fn tokens(&self) -> Vec<(TokenHash, JobId, u64)> {
-        let bucket = self.now_ms / TOKEN_BUCKET_MS;
-        let mut tokens = Vec::new();
-        for entry in self.store.entries.iter().filter(|entry| entry.scope == Scope::Token) {
-            if entry.bucket != bucket && entry.bucket + 1 != bucket {
-                continue;
-            }
-            let epoch_number = u32::from_be_bytes(entry.term[..4].try_into().expect("an epoch"));
-            let commit = u64::from_be_bytes(entry.term[4..].try_into().expect("a commit"));
-            let row = TokensRow::decode(&entry.value[..]).expect("tokens");
-            for (hash, place) in row.hashes.chunks(16).zip(&row.places) {
-                let id = JobId::new(PARTITION, epoch_number, commit, *place as u16);
-                tokens.push((hash.try_into().expect("16 bytes"), id, row.time_ms));
-            }
-        }
-        tokens
-    }
-
-    // Comparing.
-
-    /// With nothing on its way, engine and facts agree.
-    pub fn check(&mut self) {
-        assert!(self.engine.is_open(), "the engine is open");
-        assert!(!self.engine.has_commit() && self.in_flight.is_empty(), "nothing is on its way");
-        assert!(self.taken.jobs == self.released.jobs, "what is taken is released");
-        for &queue in self.queues.keys() {
-            let facts = self.released.counts(queue, self.now_ms);
-            let counts = self.engine.counts(queue);
-            let expected = Counts::from_array(facts);
-            // In a segment that is not in memory, what is due counts as scheduled.
-            assert_eq!(
-                Counts { waiting: counts.waiting + counts.scheduled, scheduled: 0, ..counts },
-                Counts { waiting: expected.waiting + expected.scheduled, scheduled: 0, ..expected },
-                "counts of queue {queue}"
-            );
-            if self.engine.unloaded == 0 {
-                assert_eq!(counts, expected, "counts of queue {queue}");
-            }
-        }
-        for id in &self.acknowledged {
-            assert!(self.released.jobs.contains_key(id), "{id} was acknowledged, and is lost");
-        }
-        for id in &self.succeeded {
-            let state = self.released.jobs[id].state;
-            assert!(
-                matches!(state, Some(JobState::Succeeded) | None),
-                "{id} had succeeded, and is {state:?}"
-            );
-        }
-        self.check_states();
-    }
-
-    fn check_states(&self) {
-        for (id, fact) in &self.released.jobs {
-            let places = self.places_of(*id);
-            let mut found = self.engine.state_of(*id, None);
-            for place in places {
-                if !matches!(found, Located::Elsewhere) {
-                    break;
-                }
-                found = self.engine.state_of(*id, Some(place));
-            }
-            match found {
-                Located::Here(state) => {
-                    assert!(!fact.gone || fact.state.is_none(), "{id} is gone, and yet there");
-                    assert_eq!(state.state, fact.state_at(self.now_ms), "state of {id}: {state:?} {fact:?}");
-                    assert_eq!(state.place.place, fact.place, "place of {id}");
-                    assert_eq!(
-                        (state.row.attempt, state.row.failures, state.row.interruptions, state.row.priority),
-                        (fact.attempt, fact.failures, fact.interruptions, fact.lane),
-                        "counters of {id}"
-                    );
-                }
-                Located::NotLoaded(segment) => {
-                    let look =
-                        self.engine.segment_named(segment).expect("a segment that is spoken of is there");
-                    let moved = self.places_of(*id).contains(&fact.place);
-                    assert!(look.name == fact.segment || moved, "segment of {id}");
-                }
-                Located::Elsewhere | Located::Unknown => {
-                    assert!(
-                        fact.gone || fact.state.is_none(),
-                        "{id} is {:?}, and can't be found: {found:?}",
-                        fact.state
-                    );
-                }
-            }
-        }
     }
 
     /// All jobs of a state, by the facts.

@@ -253,6 +253,12 @@ async fn meanwhile<T>(
     }
 }
 
+/// For `fuzz/`: reads control lines, and counts what is wrong with them.
+#[doc(hidden)]
+pub fn complaints_about_control(bytes: &[u8]) -> usize {
+    control::parse(bytes).1.len()
+}
+
 /// Takes the status and the control lines, and removes the attempt's folder.
 async fn take_end(process: Process, output: &Output) -> (Option<Exit>, Control) {
     let taken = tokio::task::spawn_blocking(move || process.take_end()).await;

@@ -15,6 +15,10 @@
 //! On failure: a full disk refuses writes and nothing else, and work goes on when there is space; a
 //! damaged file is refused, never repaired or reset; a sync that fails makes outcomes unknown, and
 //! the writer opens its connection anew. When nothing is asked, nothing runs.
+//!
+//! What it can't tell: SQLite takes the first frame of the write-ahead log that isn't whole for the
+//! log's end, so a disk that spoils synced bytes of the log (at most a few MiB that are not in the
+//! file yet) loses the commits behind them without a sign.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};

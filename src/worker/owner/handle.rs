@@ -17,6 +17,8 @@ pub(super) type Look = Box<dyn FnOnce(&mut Engine) -> Deliver + Send>;
 
 /// When to come back after an overload.
 const OVERLOADED_RETRY: Duration = Duration::from_secs(1);
+/// How long a request waits for a store in trouble to heal, before it is told.
+const TROUBLE_PATIENCE: Duration = Duration::from_secs(1);
 /// When to come back while the store is away.
 const UNAVAILABLE_RETRY: Duration = Duration::from_secs(2);
 
@@ -87,7 +89,7 @@ impl OwnerHandle {
         };
         let (reply, answer) = oneshot::channel();
         self.send(Message::Ask { event: Box::new(event), reply, permit: Some(permit) })?;
-        answer.await.map_err(|_| owner_gone())
+        self.answered(answer).await
     }
 
     /// Reports how an attempt ended. It is on its way when this returns; the receiver hears when it
@@ -106,7 +108,7 @@ impl OwnerHandle {
     ) -> Result<T, RequestError> {
         let (look, answer) = with_answer(look);
         self.send(Message::Look(look))?;
-        answer.await.map_err(|_| owner_gone())
+        self.answered(answer).await
     }
 
     /// Looks at the engine; the answer is a hint, or about what never changes.
@@ -117,6 +119,30 @@ impl OwnerHandle {
         let (look, answer) = with_answer(look);
         self.send(Message::Peek(look))?;
         answer.await.map_err(|_| owner_gone())
+    }
+
+    /// Waits for an answer that rests on the store; if that is in trouble, not for long.
+    async fn answered<T>(&self, answer: oneshot::Receiver<T>) -> Result<T, RequestError> {
+        let mut trouble = self.trouble.clone();
+        let lasting_trouble = async {
+            loop {
+                let Ok(found) = trouble.wait_for(Option::is_some).await.map(|found| found.clone()) else {
+                    // The owner has ended, and whoever asked hears that.
+                    return std::future::pending().await;
+                };
+                let healed = trouble.wait_for(Option::is_none);
+                if tokio::time::timeout(TROUBLE_PATIENCE, healed).await.is_err() {
+                    return found.map(|error| error.message).unwrap_or_default();
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            answer = answer => answer.map_err(|_| owner_gone()),
+            why = lasting_trouble => {
+                Err(unavailable(format!("{why}; what was asked for may be done once the store works again")))
+            }
+        }
     }
 
     /// Hears of a job's end from now on.

@@ -151,11 +151,14 @@ impl Owner {
                     error!(partition = %self.partition, %error, "the partition can't be owned");
                     self.trouble.send_replace(Some(error));
                     if failures >= TAKEOVERS_MAX {
+                        self.shared.pool.closed(self.partition);
+                        self.forget_requests();
                         error!(partition = %self.partition, "parked: restart the worker once its cause is mended");
                         break;
                     }
                 }
             }
+            self.shared.pool.closed(self.partition);
             self.forget_requests();
             tokio::time::sleep(CLAIM_RETRY).await;
             self.core = new_core(&self.shared, self.partition);
