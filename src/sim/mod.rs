@@ -1,1 +1,3 @@
 //! Deterministic simulation: everything from one seed.
+
+pub mod mutation;

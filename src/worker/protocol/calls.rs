@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{Epoch, PartitionId};
+use crate::sim::mutation::{Mutation, active};
 use crate::store::{
     Append, AppendOutcome, Claim, CommitKey, SegmentKey, Store, StoreError, StoreErrorKind, StoredCommit,
     WriteOutcome,
@@ -167,8 +168,16 @@ impl Calls {
             | Reply::Written(WriteOutcome::Unknown(error) | WriteOutcome::Refused(error)) => error.clone(),
             _ => return self.happened(call, reply, effects),
         };
-        if !self.open.contains_key(&call) {
-            return Outcome::Stale;
+        let Some(open) = self.open.get(&call) else { return Outcome::Stale };
+        let taken_for_durable = match (&reply, &open.request) {
+            (Reply::Appended(AppendOutcome::Unknown(_)), _) => active(Mutation::UnknownCountsAsDurable),
+            (Reply::Written(WriteOutcome::Unknown(_)), Request::InsertClaim { .. }) => {
+                active(Mutation::ClaimBelowQuorum)
+            }
+            _ => false,
+        };
+        if taken_for_durable {
+            return self.happened(call, reply, effects);
         }
         if !may_heal(error.kind) {
             return Outcome::Failed(error);
@@ -203,6 +212,11 @@ impl Calls {
 
     /// Makes those calls again whose time has come.
     pub fn wake(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
+        // A clock that was set back must not stretch a delay.
+        let latest_ms = now_ms.saturating_add(self.retry_delay_max_ms);
+        if self.later.last().is_some_and(|(at_ms, _)| *at_ms > latest_ms) {
+            self.later = self.later.iter().map(|&(at_ms, call)| (at_ms.min(latest_ms), call)).collect();
+        }
         while let Some(&(at_ms, call)) = self.later.first().filter(|(at_ms, _)| *at_ms <= now_ms) {
             self.later.remove(&(at_ms, call));
             if let Some(open) = self.open.get(&call) {

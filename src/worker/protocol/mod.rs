@@ -31,6 +31,7 @@ mod upkeep;
 use bytes::Bytes;
 
 use crate::model::{Epoch, PartitionId};
+use crate::sim::mutation::{Mutation, active};
 
 pub use calls::{Reply, Request, perform};
 pub use event::{Accepted, Effect, Event, NewCommit, NewProgress};
@@ -43,7 +44,7 @@ use upkeep::Upkeep;
 /// Bounds of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProtocolSettings {
-    /// Appends on their way at once.
+    /// Commits that may be given and not yet released.
     pub appends_in_flight_max: usize,
     /// Delay before the second try of a call, ms; it doubles from try to try …
     pub retry_delay_ms: u64,
@@ -103,7 +104,10 @@ impl Protocol {
     /// True if one more commit may be given.
     pub fn can_append(&self) -> bool {
         match &self.phase {
-            Phase::Owning(owning) => owning.releases.in_flight() < self.settings.appends_in_flight_max,
+            Phase::Owning(owning) => {
+                owning.releases.in_flight() < self.settings.appends_in_flight_max as u64
+                    && owning.upkeep.has_room()
+            }
             _ => false,
         }
     }
@@ -152,7 +156,7 @@ impl Protocol {
             Event::Commit(commit) => {
                 releases.append(self.partition, *epoch, commit, &mut self.calls, effects);
             }
-            Event::Fence { ticket } => releases.fence(ticket),
+            Event::Fence { ticket } => releases.fence(ticket, effects),
             Event::Progress(progress) => upkeep.progress(progress),
             Event::Drop { segment, condemned_by } => upkeep.condemned(segment, condemned_by),
             Event::Start { .. } | Event::Reply { .. } | Event::Wake | Event::Stop => {}
@@ -207,10 +211,16 @@ impl Protocol {
             }
             (What::Fence { begun, covers }, Reply::Highest(Ok(highest))) => match highest {
                 Some(claim) if claim.epoch == *epoch => releases.fence_passed(begun, covers, effects),
-                Some(claim) => return self.superseded(claim.epoch, effects),
-                None => {
+                Some(claim)
+                    if active(Mutation::FenceComparesNumbers) && claim.epoch.number <= epoch.number =>
+                {
+                    releases.fence_passed(begun, covers, effects);
+                }
+                Some(claim) if claim.epoch > *epoch => return self.superseded(claim.epoch, effects),
+                _ => {
+                    let what = format!("the claim {epoch} of partition {} is gone", self.partition);
                     self.end();
-                    effects.push(Effect::Failed(calls::damaged("the partition's claims are gone")));
+                    effects.push(Effect::Failed(calls::damaged(what)));
                     return;
                 }
             },

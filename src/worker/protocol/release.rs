@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::{Epoch, PartitionId};
+use crate::sim::mutation::{Mutation, active};
 use crate::store::{Append, AppendOutcome, SegmentKey};
 
 use super::calls::{Calls, Request, What};
@@ -32,7 +33,6 @@ struct Ticket {
 pub(super) struct Releases {
     moment: u64,
     given: u64,
-    in_flight: usize,
     /// Not yet released.
     durable: BTreeMap<u64, Durable>,
     /// Commits released: all below it.
@@ -50,8 +50,9 @@ pub(super) struct Releases {
 }
 
 impl Releases {
-    pub fn in_flight(&self) -> usize {
-        self.in_flight
+    /// Commits given and not yet released: what is held in memory is bounded by it.
+    pub fn in_flight(&self) -> u64 {
+        self.given - self.released
     }
 
     /// The latest moment that was given out.
@@ -79,7 +80,6 @@ impl Releases {
     ) {
         assert_eq!(commit.commit, self.given, "commits are given in order");
         self.given += 1;
-        self.in_flight += 1;
         self.moment += 1;
         let what = What::Append { commit: commit.commit, sent: self.moment };
         let append = Append {
@@ -89,12 +89,18 @@ impl Releases {
             blobs: commit.blobs,
             entries: commit.entries,
         };
+        if active(Mutation::AcknowledgeBeforeDurable) {
+            self.durable.insert(append.commit, Durable { fenced: false });
+            self.gapless = self.given;
+        }
         calls.send(what, Request::Append { append: Box::new(append) }, effects);
     }
 
     pub fn appended(&mut self, commit: u64, sent: u64, outcome: &AppendOutcome, effects: &mut Vec<Effect>) {
         let fenced = *outcome == AppendOutcome::Fenced;
-        self.in_flight -= 1;
+        if commit < self.released {
+            return;
+        }
         self.durable.insert(commit, Durable { fenced });
         while self.durable.contains_key(&self.gapless) {
             self.gapless += 1;
@@ -110,11 +116,17 @@ impl Releases {
         self.reading_fence = false;
         self.evidence = self.evidence.max(begun);
         self.covered = self.covered.max(covers.unwrap_or(0));
+        if active(Mutation::FenceBegunTooEarly) {
+            self.covered = self.gapless;
+        }
         self.release(effects);
     }
 
-    pub fn fence(&mut self, ticket: u64) {
+    pub fn fence(&mut self, ticket: u64, effects: &mut Vec<Effect>) {
         self.tickets.push(Ticket { ticket, after: self.moment, commits: self.given });
+        if active(Mutation::TicketWithoutFence) || active(Mutation::TicketTakesOlderFence) {
+            self.release(effects);
+        }
     }
 
     /// Somebody needs evidence that begins after that moment.
@@ -139,9 +151,15 @@ impl Releases {
 
     fn release(&mut self, effects: &mut Vec<Effect>) {
         let before = self.released;
+        if active(Mutation::ReleaseOutOfOrder)
+            && let Some((&last, _)) = self.durable.last_key_value().filter(|(last, _)| **last > self.gapless)
+        {
+            self.durable.retain(|commit, _| *commit > last);
+            (self.released, self.gapless) = (last + 1, last + 1);
+        }
         while self.released < self.gapless {
             let fenced = self.durable.get(&self.released).is_some_and(|row| row.fenced);
-            if self.released >= self.covered && !fenced {
+            if self.released >= self.covered && !fenced && !active(Mutation::NoFenceRead) {
                 break;
             }
             self.durable.remove(&self.released);
@@ -152,7 +170,10 @@ impl Releases {
         }
         let (evidence, released) = (self.evidence, self.released);
         self.tickets.retain(|ticket| {
-            let passed = ticket.after < evidence && ticket.commits <= released;
+            let proven = ticket.after < evidence
+                || active(Mutation::TicketWithoutFence)
+                || active(Mutation::TicketTakesOlderFence) && evidence > 0;
+            let passed = proven && ticket.commits <= released;
             if passed {
                 effects.push(Effect::FencePassed { ticket: ticket.ticket });
             }

@@ -21,6 +21,7 @@ use prost::Message;
 use crate::engine::TailCommit;
 use crate::model::row::{ChainLink, CommitRef, CommitRow, Origin, ProgressRow, SegmentName};
 use crate::model::{Epoch, PartitionId};
+use crate::sim::mutation::{Mutation, active};
 use crate::store::{Append, Claim, SegmentKey, StoreError, StoreErrorKind, StoredCommit};
 
 use super::calls::{Reply, Request, damaged};
@@ -83,6 +84,7 @@ pub(super) struct TakeOver {
     /// Lower claims that are still to be looked at, newest first.
     candidates: VecDeque<Epoch>,
     lowest_listed: Option<Epoch>,
+    own_seen: bool,
     /// The candidate's chain, newest first.
     links: Vec<Link>,
     progress: Option<(CommitRef, ProgressRow)>,
@@ -100,6 +102,7 @@ impl TakeOver {
             own: Epoch { number: 0, incarnation },
             candidates: VecDeque::new(),
             lowest_listed: None,
+            own_seen: false,
             links: Vec::new(),
             progress: None,
             repeats: VecDeque::new(),
@@ -112,6 +115,12 @@ impl TakeOver {
 
     /// Takes the answer to what was asked last.
     pub fn go_on(&mut self, reply: Reply) -> Next {
+        if active(Mutation::ClaimNotAwaited)
+            && matches!(reply, Reply::Written(_))
+            && !matches!(self.step, Step::Repeating { .. })
+        {
+            return Next::Ask(Vec::new());
+        }
         match (&mut self.step, reply) {
             (Step::Highest, Reply::Claims(Ok(claims))) => self.claim(claims.first().map(|claim| claim.epoch)),
             (Step::Claiming, Reply::Written(_)) => {
@@ -144,7 +153,15 @@ impl TakeOver {
         self.own = Epoch { number, incarnation: self.incarnation };
         self.step = Step::Claiming;
         let claim = Claim { epoch: self.own, owner: self.owner.clone() };
-        self.ask(Request::InsertClaim { partition: self.partition, claim })
+        let insert = Request::InsertClaim { partition: self.partition, claim };
+        if active(Mutation::ClaimNotAwaited) {
+            self.step = Step::AllClaims;
+            self.own_seen = true;
+            let all =
+                Request::Claims { partition: self.partition, below: Some(self.own), limit: CLAIMS_PAGE };
+            return Next::Ask(vec![insert, all]);
+        }
+        self.ask(insert)
     }
 
     fn listed(&mut self, claims: Vec<Claim>) -> Next {
@@ -153,16 +170,28 @@ impl TakeOver {
             self.lowest_listed = Some(epoch);
             // Of two claims with one number at least one sees the other, and goes: a number never
             // stands for two epochs with rows.
-            if epoch > self.own || epoch.number == self.own.number && epoch != self.own {
+            let rival = epoch.number == self.own.number && epoch != self.own;
+            if rival && active(Mutation::SameNumberTolerated) {
+                continue;
+            }
+            if epoch > self.own || rival {
                 return Next::Superseded(epoch);
             }
-            if epoch != self.own {
+            if epoch == self.own {
+                self.own_seen = true;
+            } else {
                 self.candidates.push_back(epoch);
             }
         }
         if full {
             let (partition, below) = (self.partition, self.lowest_listed);
             return self.ask(Request::Claims { partition, below, limit: CLAIMS_PAGE });
+        }
+        if !self.own_seen {
+            return Next::Failed(damaged(format!(
+                "the claim {} of partition {} was durable and is not there",
+                self.own, self.partition
+            )));
         }
         self.next_candidate()
     }
@@ -203,10 +232,22 @@ impl TakeOver {
                     format!("partition {} was written by a newer version of qdo", self.partition),
                 ));
             }
-            link.from = as_of + 1;
+            let own = (link.epoch.number, link.epoch.incarnation);
             let names = row.segments.iter().filter_map(|segment| segment.name);
-            let own = names.filter(|name| name.epoch_number == link.epoch.number);
-            link.segment = own.map(|name| name.segment).max().unwrap_or(0);
+            let growing = names
+                .filter(|name| (name.epoch_number, name.incarnation) == own)
+                .map(|name| name.segment)
+                .max();
+            let written_in = row.chain.last().map(|last| (last.epoch_number, last.incarnation, last.cut));
+            let Some(growing) = growing.filter(|_| written_in == Some((own.0, own.1, as_of))) else {
+                return Next::Failed(damaged(format!(
+                    "progress of partition {} as of {}/{as_of} does not name its own epoch and segment",
+                    self.partition, link.epoch
+                )));
+            };
+            link.from = as_of + 1;
+            link.segment = growing;
+            link.closed = active(Mutation::TailAfterProgressForgotten);
             let at = CommitRef { epoch_number: link.epoch.number, commit: as_of };
             self.progress = Some((at, row));
         }
@@ -238,6 +279,9 @@ impl TakeOver {
             if link.cut.is_some_and(|cut| row.commit > cut) {
                 break;
             }
+            if active(Mutation::GapIgnoredAtCut) && row.commit > link.from {
+                link.from = row.commit;
+            }
             if row.commit != link.from {
                 link.closed = true;
                 break;
@@ -262,20 +306,36 @@ impl TakeOver {
     fn epoch_read(&mut self) -> Next {
         let is_candidate = self.links.len() == 1;
         let Some(link) = self.links.last() else { return self.next_candidate() };
-        if link.cut.is_some_and(|cut| link.from <= cut) {
+        if link.cut.is_some_and(|cut| link.from <= cut) && !active(Mutation::HoleTolerated) {
             return self.next_candidate();
         }
         if self.progress.is_some() {
             return self.head_found();
         }
         let Some((_, _, first)) = link.rows.first() else {
-            // A claim without row 0 is never the head; on a chain it is a hole.
-            debug_assert!(is_candidate, "an epoch with a cut has at least its row 0");
+            // A claim without row 0 is never the head; on a chain it would be a hole, see above.
+            if active(Mutation::EmptyClaimIsHead) || active(Mutation::HoleTolerated) && !is_candidate {
+                self.links.pop();
+                return self.head_found();
+            }
             return self.next_candidate();
         };
-        match first.origin.as_ref().and_then(|origin| origin.head) {
+        let below = link.epoch;
+        let Some(origin) = &first.origin else {
+            return Next::Failed(damaged(format!(
+                "row 0 of epoch {below} of partition {} does not say what it goes on from",
+                self.partition
+            )));
+        };
+        match origin.head {
             Some(head) => {
                 let epoch = Epoch { number: head.epoch_number, incarnation: head.incarnation };
+                if epoch.number >= below.number {
+                    return Next::Failed(damaged(format!(
+                        "epoch {below} of partition {} goes on from {epoch}, which is not before it",
+                        self.partition
+                    )));
+                }
                 self.follow(epoch, Some(head.cut))
             }
             None => self.head_found(),
@@ -295,6 +355,9 @@ impl TakeOver {
                 entries: Vec::new(),
             })
             .collect();
+        if active(Mutation::TailNotRepeated) {
+            self.repeats.clear();
+        }
         self.step = Step::Repeating { waiting: 0 };
         self.repeat()
     }
@@ -323,7 +386,8 @@ impl TakeOver {
             incarnation: link.epoch.incarnation,
             cut: link.from - 1,
         }));
-        let origin = Origin { head: chain.last().copied() };
+        let head = chain.last().copied().filter(|_| !active(Mutation::FirstRowWithoutHead));
+        let origin = Origin { head };
         let tail = links.into_iter().flat_map(|link| link.rows);
         let tail = tail
             .map(|(segment, stored, row)| TailCommit {
