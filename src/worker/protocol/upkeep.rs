@@ -136,7 +136,8 @@ impl Upkeep {
     fn write_progress(&mut self, released: u64, calls: &mut Calls, effects: &mut Vec<Effect>) {
         let early = active(Mutation::ProgressBeforeRelease);
         if self.writing.is_none()
-            && let Some(progress) = self.waiting.pop_front_if(|progress| progress.as_of < released || early)
+            && self.waiting.front().is_some_and(|progress| progress.as_of < released || early)
+            && let Some(progress) = self.waiting.pop_front()
         {
             self.writing = Some(Writing {
                 as_of: progress.as_of,
