@@ -88,6 +88,8 @@ pub(super) enum Command {
     Config(ConfigCommand),
     /// Measure this machine, or a server: jobs per second, latency, commits and fsyncs
     Bench(BenchArgs),
+    /// Attack the protocol of claims and fences in simulated clusters
+    Sim(crate::sim::command::SimArgs),
     /// Print a script that completes commands in your shell
     #[command(
         after_help = "Example:\n  qdo completions bash > ~/.local/share/bash-completion/completions/qdo"

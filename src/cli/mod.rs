@@ -53,6 +53,9 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Job(command) => session::run(globals, async |client| job::run(command, &client, &out).await),
         Command::Store(command) => store::run(command, globals, &out),
         Command::Config(command) => config::run(&command, globals, &out),
+        Command::Sim(args) => crate::sim::command::run(&args)
+            .map(|()| Exit::Ok)
+            .map_err(|error| Failure::failed(format!("{error:#}"))),
         Command::Bench(args) => bench::run(&args, globals, &out),
         Command::Completions { shell } => completions::run(shell, &out),
     }

@@ -22,7 +22,9 @@ pub(crate) enum LockStep {
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Lock {
-    holder: Option<usize>,
+    /// Who, and in which session.
+    holder: Option<(usize, u64)>,
+    sessions: u64,
 }
 
 impl World {
@@ -52,17 +54,16 @@ impl World {
             LockStep::GrantTwice => self.grant(false),
             LockStep::Expire if self.healed => {}
             LockStep::Expire => {
-                if let Some(holder) = self.lock.holder.take() {
+                if let Some((holder, session)) = self.lock.holder.take() {
                     let late = self.rng.spread(30 * SECOND);
-                    self.tell(holder, late, false);
+                    self.tell(holder, late, session, false);
                     let soon = self.rng.spread(SECOND);
                     self.heap.after(soon, Step::Lock(LockStep::Grant));
                 }
             }
             LockStep::Gone(node) => {
-                if self.lock.holder == Some(node) {
-                    self.lock.holder = None;
-                    self.tell(node, 0, false);
+                if let Some((_, session)) = self.lock.holder.take_if(|(holder, _)| *holder == node) {
+                    self.tell(node, 0, session, false);
                     self.heap.after(MS, Step::Lock(LockStep::Grant));
                 }
             }
@@ -75,17 +76,19 @@ impl World {
             self.heap.after(SECOND, Step::Lock(LockStep::Grant));
             return;
         };
+        self.lock.sessions += 1;
+        let session = self.lock.sessions;
         if hold {
-            self.lock.holder = Some(node);
+            self.lock.holder = Some((node, session));
         }
         let way = self.rng.spread(50 * MS);
-        self.tell(node, way, true);
+        self.tell(node, way, session, true);
     }
 
-    fn tell(&mut self, node: usize, after: Time, holds: bool) {
+    fn tell(&mut self, node: usize, after: Time, session: u64, holds: bool) {
         // A word to a life that is over reaches nobody.
         let life = Some(self.nodes[node].life);
-        self.heap.after(after, Step::Node { node, life, step: NodeStep::Lock(holds) });
+        self.heap.after(after, Step::Node { node, life, step: NodeStep::Lock { session, holds } });
     }
 
     /// A worker is gone: its session ends after the time-out.
@@ -95,13 +98,14 @@ impl World {
     }
 
     pub(super) fn heal_lock(&mut self) {
+        let sessions = self.lock.sessions;
         for node in 0..self.nodes.len() {
-            if self.lock.holder != Some(node) {
-                self.tell(node, 100 * MS, false);
+            if self.lock.holder.is_none_or(|(holder, _)| holder != node) {
+                self.tell(node, 100 * MS, sessions, false);
             }
         }
         match self.lock.holder {
-            Some(holder) => self.tell(holder, 200 * MS, true),
+            Some((holder, session)) => self.tell(holder, 200 * MS, session, true),
             None => self.heap.after(200 * MS, Step::Lock(LockStep::Grant)),
         }
     }

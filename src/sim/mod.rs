@@ -12,6 +12,7 @@
 
 #![deny(clippy::disallowed_methods)]
 
+pub mod command;
 mod faults;
 mod heap;
 mod lock;
@@ -22,6 +23,7 @@ mod oracle;
 mod producers;
 mod rng;
 mod store;
+mod story;
 mod trace;
 mod world;
 

@@ -9,6 +9,7 @@ use super::faults::Fault;
 use super::heap::{MS, SECOND, Time};
 use super::log::{FactId, Log, Out};
 use super::store::{Answer, Answered, Around, Caller, Change, Query, Said, full, unavailable};
+use super::story;
 use super::world::{Step, World};
 use crate::model::Epoch;
 use crate::store::{AppendOutcome, WriteOutcome};
@@ -25,7 +26,11 @@ const CALLS_MAX: usize = 96;
 pub(crate) enum NodeStep {
     Answered(Box<Answered>),
     Wake,
-    Lock(bool),
+    /// A word from the coordinator about one of its sessions.
+    Lock {
+        session: u64,
+        holds: bool,
+    },
     Claim,
     Offer(FactId),
     Look,
@@ -59,6 +64,8 @@ pub(crate) struct Node {
     skew_ms: i64,
     /// It thinks that it holds the lock.
     pub believes: bool,
+    /// The latest session that it heard of.
+    session: u64,
     log: Option<Log>,
     calls: BTreeMap<u64, Asked>,
     /// Questions: ticket, and when it was put.
@@ -128,7 +135,7 @@ impl World {
         match step {
             NodeStep::Answered(answered) => self.called(node, *answered),
             NodeStep::Wake => self.with_log(node, |log, now_ms, outs| log.handle(now_ms, Event::Wake, outs)),
-            NodeStep::Lock(holds) => self.told(node, holds),
+            NodeStep::Lock { session, holds } => self.told(node, session, holds),
             NodeStep::Claim => self.claim(node),
             NodeStep::Offer(fact) => {
                 self.with_log(node, |log, now_ms, outs| log.offer(now_ms, fact, outs));
@@ -168,8 +175,15 @@ impl World {
         self.heap.after(later, Step::Node { node, life: None, step: NodeStep::Restart });
     }
 
-    fn told(&mut self, node: usize, holds: bool) {
+    fn told(&mut self, node: usize, session: u64, holds: bool) {
         let it = &mut self.nodes[node];
+        if session < it.session {
+            return;
+        }
+        it.session = session;
+        self.trace.note(self.heap.now(), &[21, node as u64, session], || {
+            format!("worker {node} {} the lock", if holds { "holds" } else { "does not hold" })
+        });
         it.believes = holds;
         if !holds {
             self.end_claim(node);
@@ -328,7 +342,7 @@ impl World {
                 (Asked::Write, false, [Change::Summary(*segment, *as_of, summary.clone())].into())
             }
             Request::PutProgress { as_of, progress, .. } => {
-                self.oracle.writing_progress(*as_of, progress, &self.ops.durable);
+                self.oracle.writing_progress(self.heap.now(), *as_of, progress, &self.ops.durable);
                 (Asked::Write, false, [Change::Progress(*as_of, progress.clone())].into())
             }
             Request::DropSegment { segment } => {
@@ -342,7 +356,9 @@ impl World {
                 (Asked::Write, false, [Change::Prune(*keep, summaries.clone())].into())
             }
         };
-        self.trace.note(self.heap.now(), &[19, node as u64, call], || format!("worker {node}: {request:?}"));
+        self.trace.note(self.heap.now(), &[19, node as u64, call], || {
+            format!("worker {node}: call {call}: {}", story::asked(&request))
+        });
         self.nodes[node].calls.insert(call, asked);
         if query {
             self.read(node, call, Query::Protocol(request));
@@ -376,7 +392,7 @@ impl World {
         let epoch = it.epoch();
         let said = &answered.said;
         self.trace.note(self.heap.now(), &[20, node as u64, call], || {
-            format!("worker {node}: call {call} is answered: {said:?}")
+            format!("worker {node}: call {call} is answered: {}", story::said(said))
         });
         let reply = match (asked, answered.said) {
             (Asked::Summary, Said::Read(Answer::Value(summary, _))) => Err(summary),

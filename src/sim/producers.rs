@@ -62,6 +62,9 @@ impl World {
         let believers: Vec<usize> = (0..self.nodes.len()).filter(|node| self.nodes[*node].believes).collect();
         let anyone = self.rng.below(self.nodes.len() as u64) as usize;
         let to = self.rng.pick(&believers).filter(|_| self.rng.chance(850_000)).unwrap_or(anyone);
+        self.trace.note(self.heap.now(), &[3, fact, to as u64], || {
+            format!("fact {fact} is offered to worker {to}")
+        });
         let way = self.rng.spread(5 * MS);
         self.heap.after(way, Step::Node { node: to, life: None, step: NodeStep::Offer(fact) });
         let patience = self.rng.between(500 * MS, 4 * SECOND);

@@ -5,6 +5,7 @@ use prost::Message;
 
 use crate::model::Epoch;
 use crate::model::row::{ProgressRow, SegmentName};
+use crate::sim::heap::Time;
 use crate::sim::log::key;
 use crate::sim::store::{Durable, Fact};
 use crate::store::{CommitKey, SegmentKey};
@@ -13,7 +14,7 @@ use super::{Oracle, Progress};
 
 impl Oracle {
     /// Progress is sent: its commit is released, its summaries are durable.
-    pub fn writing_progress(&mut self, as_of: CommitKey, row: &Bytes, durable: &Durable) {
+    pub fn writing_progress(&mut self, now: Time, as_of: CommitKey, row: &Bytes, durable: &Durable) {
         let released = self.released.get(&as_of.epoch).copied();
         self.demand(released.is_some_and(|last| last >= as_of.commit), || {
             format!("progress as of {as_of:?} was sent when {released:?} was released")
@@ -21,6 +22,8 @@ impl Oracle {
         let Ok(row) = ProgressRow::decode(row.clone()) else {
             return self.fail(|| format!("progress as of {as_of:?} can't be read"));
         };
+        // What a superseded owner writes may be gone already: its successor has pruned it.
+        let superseded = durable.higher_claim(as_of.epoch, now).is_some();
         let mut live = std::collections::BTreeSet::new();
         for segment in row.segments.iter().filter(|segment| !segment.condemned) {
             let Some(name) = segment.name else { continue };
@@ -30,7 +33,7 @@ impl Oracle {
             let epoch = link.map(|link| Epoch { number: link.epoch_number, incarnation: link.incarnation });
             let at = epoch.map(|epoch| CommitKey { epoch, commit: summary.commit });
             let there = at.is_some_and(|at| durable.since(Fact::Summary(key(name), at)).is_some());
-            self.demand(there, || {
+            self.demand(there || superseded, || {
                 format!("progress as of {as_of:?} was sent before the summary of {name:?} was durable")
             });
         }

@@ -203,26 +203,10 @@ impl Ops {
             }
         }
         let old = std::mem::replace(&mut self.replicas[replica], fresh);
+        let (before, after) = (old.facts(), self.replicas[replica].facts());
+        before.difference(&after).for_each(|fact| self.durable.lost(*fact));
         let quorum = self.kind.quorum();
-        let here = &self.replicas[replica];
-        for (segment, commit) in old.rows.keys().filter(|key| !here.rows.contains_key(key)) {
-            self.durable.lost(Fact::Row(segment.epoch, *commit));
-        }
-        for epoch in old.claims.keys().filter(|epoch| !here.claims.contains_key(epoch)) {
-            self.durable.lost(Fact::Claim(*epoch));
-        }
-        for as_of in old.progress.keys().filter(|as_of| !here.progress.contains_key(as_of)) {
-            self.durable.lost(Fact::Progress(*as_of));
-        }
-        for (segment, commit) in here.rows.keys().filter(|key| !old.rows.contains_key(key)) {
-            self.durable.arrived(now, Fact::Row(segment.epoch, *commit), quorum);
-        }
-        for epoch in here.claims.keys().filter(|epoch| !old.claims.contains_key(epoch)) {
-            self.durable.arrived(now, Fact::Claim(*epoch), quorum);
-        }
-        for as_of in here.progress.keys().filter(|as_of| !old.progress.contains_key(as_of)) {
-            self.durable.arrived(now, Fact::Progress(*as_of), quorum);
-        }
+        after.difference(&before).for_each(|fact| self.durable.arrived(now, *fact, quorum));
     }
 
     fn arrive(
@@ -356,12 +340,6 @@ impl Ops {
                 self.apply(replica, change, now);
             }
         }
-    }
-
-    /// A row of the accepted history as a quorum has it now, whoever asks: for the oracle.
-    pub fn has_row(&self, segment: SegmentKey, commit: u64) -> bool {
-        let there = self.replicas.iter().filter(|replica| replica.rows.contains_key(&(segment, commit)));
-        there.count() >= 1
     }
 
     /// From now on all replicas are there.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
+use super::Fact;
 use crate::model::Epoch;
 use crate::store::{BlobChunk, Claim, CommitKey, IndexEntry, SegmentKey, StoredCommit};
 use crate::worker::protocol::Request;
@@ -176,6 +177,15 @@ impl Replica {
         let lower = self.claims.iter().rev().filter(|(epoch, _)| below.is_none_or(|below| **epoch < below));
         let claims = lower.take(limit).map(|(epoch, owner)| Claim { epoch: *epoch, owner: owner.clone() });
         Answer::Claims(claims.collect(), self.claims_from)
+    }
+
+    /// All that is here, for the oracle.
+    pub fn facts(&self) -> BTreeSet<Fact> {
+        let rows = self.rows.keys().map(|(segment, commit)| Fact::Row(segment.epoch, *commit));
+        let claims = self.claims.keys().map(|epoch| Fact::Claim(*epoch));
+        let progress = self.progress.keys().map(|as_of| Fact::Progress(*as_of));
+        let summaries = self.summaries.keys().map(|(segment, as_of)| Fact::Summary(*segment, *as_of));
+        rows.chain(claims).chain(progress).chain(summaries).collect()
     }
 
     pub fn highest_claim(&self) -> Option<Epoch> {

@@ -277,6 +277,7 @@ impl TakeOver {
         let key = SegmentKey { partition: self.partition, epoch: link.epoch, segment: link.segment };
         for row in rows {
             if link.cut.is_some_and(|cut| row.commit > cut) {
+                link.closed = true;
                 break;
             }
             if active(Mutation::GapIgnoredAtCut) && row.commit > link.from {

@@ -1,0 +1,171 @@
+//! `qdo sim`: runs of the simulator from the command line.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use super::faults::{ALL_FAULTS, Fault};
+use super::{RunOptions, RunReport, run as run_seed};
+
+/// What can be asked of `qdo sim`.
+#[derive(clap::Args, Clone, Debug)]
+pub struct SimArgs {
+    /// The seed of the first run; without it, one drawn by the system
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Tell the story of the run
+    #[arg(long)]
+    pub trace: bool,
+    /// If the run fails: look for a smaller one that fails too, and print how to repeat it
+    #[arg(long)]
+    pub minimize: bool,
+    /// How many runs, with one seed after another
+    #[arg(long, default_value_t = 1, conflicts_with = "seconds")]
+    pub runs: u64,
+    /// Runs for so long instead
+    #[arg(long)]
+    pub seconds: Option<u64>,
+    /// Workers at most
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=20))]
+    pub workers: u8,
+    /// Facts at most
+    #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub facts: u64,
+    /// Kinds of fault that may happen, as bits in the order of the table
+    #[arg(long, default_value_t = ALL_FAULTS)]
+    pub faults: u32,
+}
+
+/// What many runs amounted to.
+#[derive(Clone, Debug, Default)]
+pub struct Totals {
+    /// Runs.
+    pub runs: u64,
+    /// Simulated time, microseconds.
+    pub simulated_us: u64,
+    /// Events.
+    pub events: u64,
+    /// Take-overs.
+    pub take_overs: u64,
+    faults: [u64; Fault::ALL.len()],
+}
+
+impl Totals {
+    /// Adds a run.
+    pub fn add(&mut self, report: &RunReport) {
+        self.runs += 1;
+        self.simulated_us += report.simulated_us;
+        self.events += report.events;
+        self.take_overs += report.take_overs;
+        for (total, count) in self.faults.iter_mut().zip(report.faults) {
+            *total += count;
+        }
+    }
+
+    /// All faults, of whatever kind.
+    pub fn faults(&self) -> u64 {
+        self.faults.iter().sum()
+    }
+}
+
+impl std::fmt::Display for Totals {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let hours = self.simulated_us as f64 / 3.6e9;
+        writeln!(
+            f,
+            "{} runs, {hours:.1} simulated hours, {} events, {} take-overs, {} faults:",
+            self.runs,
+            self.events,
+            self.take_overs,
+            self.faults()
+        )?;
+        for (bit, (fault, count)) in Fault::ALL.iter().zip(self.faults).enumerate() {
+            writeln!(f, "{count:>12}  {bit:>2}  {}", fault.text())?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs what is asked for; an error is a violation.
+pub fn run(args: &SimArgs) -> Result<()> {
+    let options = RunOptions {
+        trace: args.trace,
+        nodes_max: args.workers.into(),
+        fault_mask: args.faults,
+        facts_max: args.facts,
+    };
+    let first = match args.seed {
+        Some(seed) => seed,
+        None => random_seed()?,
+    };
+    let deadline = args.seconds.map(Duration::from_secs);
+    let began = now();
+    let mut totals = Totals::default();
+    let mut seed = first;
+    while deadline.map_or(totals.runs < args.runs, |deadline| began.elapsed() < deadline) {
+        let report = run_seed(seed, options);
+        totals.add(&report);
+        report.lines.iter().for_each(|line| println!("{line}"));
+        if let Some(violation) = &report.violation {
+            print!("{totals}");
+            let smallest = if args.minimize { minimize(seed, options) } else { options };
+            bail!("seed {seed}: {violation}; to repeat it: {}", command(seed, smallest));
+        }
+        seed = seed.wrapping_add(1);
+    }
+    println!("seeds {first} to {}: nothing was violated", seed.wrapping_sub(1));
+    print!("{totals}");
+    Ok(())
+}
+
+/// A run that fails too, with fewer kinds of fault, workers and facts.
+fn minimize(seed: u64, options: RunOptions) -> RunOptions {
+    let fails = |options: RunOptions| run_seed(seed, options).violation.is_some();
+    let mut smallest = RunOptions { trace: false, ..options };
+    loop {
+        let before = (smallest.fault_mask, smallest.nodes_max, smallest.facts_max);
+        for bit in 0..Fault::ALL.len() {
+            let fewer = RunOptions { fault_mask: smallest.fault_mask & !(1 << bit), ..smallest };
+            if fewer.fault_mask != smallest.fault_mask && fails(fewer) {
+                smallest = fewer;
+            }
+        }
+        for nodes_max in 1..smallest.nodes_max {
+            let fewer = RunOptions { nodes_max, ..smallest };
+            if fails(fewer) {
+                smallest = fewer;
+                break;
+            }
+        }
+        for facts_max in [5, 10, 20, 40, 80] {
+            let fewer = RunOptions { facts_max, ..smallest };
+            if facts_max < smallest.facts_max && fails(fewer) {
+                smallest = fewer;
+                break;
+            }
+        }
+        if before == (smallest.fault_mask, smallest.nodes_max, smallest.facts_max) {
+            return smallest;
+        }
+    }
+}
+
+fn command(seed: u64, options: RunOptions) -> String {
+    format!(
+        "qdo sim --seed {seed} --trace --workers {} --facts {} --faults {}",
+        options.nodes_max, options.facts_max, options.fault_mask
+    )
+}
+
+#[expect(clippy::disallowed_methods, reason = "how long to go on is the caller's time, not the run's")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the seed is the only thing that comes from outside")]
+fn random_seed() -> Result<u64> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("no random seed: {error}"))?;
+    // Short enough to be typed.
+    Ok(u64::from_le_bytes(bytes) >> 16)
+}
