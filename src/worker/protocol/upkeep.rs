@@ -22,6 +22,8 @@ use super::{Effect, NewProgress};
 
 /// Progress rows that may wait for their turn: with more, no commit is taken.
 const PROGRESS_WAITING_MAX: usize = 4;
+/// Segments that are being dropped at once.
+const DROPS_AT_ONCE: usize = 8;
 /// Summaries of one progress that are on their way at once.
 const SUMMARIES_AT_ONCE: usize = 8;
 
@@ -192,6 +194,7 @@ impl Upkeep {
         effects: &mut Vec<Effect>,
     ) -> Option<u64> {
         let mut wanted = None;
+        let mut sent = self.condemned.iter().filter(|condemned| condemned.sent).count();
         for condemned in self.condemned.iter_mut().filter(|condemned| !condemned.sent) {
             let is_released = condemned.by < released || active(Mutation::DropBeforeRelease);
             let has_progress = self.durable.is_some_and(|as_of| as_of >= condemned.by)
@@ -203,7 +206,11 @@ impl Upkeep {
             let after = *condemned.after.get_or_insert(now);
             let fenced =
                 after < evidence || active(Mutation::DropWithoutFence) || active(Mutation::DropBeforeRelease);
+            if fenced && sent >= DROPS_AT_ONCE {
+                break;
+            }
             if fenced {
+                sent += 1;
                 condemned.sent = true;
                 let request = Request::DropSegment { segment: condemned.segment };
                 calls.send(What::Drop(condemned.segment), request, effects);
