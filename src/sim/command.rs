@@ -31,6 +31,9 @@ pub struct SimArgs {
     /// Facts at most
     #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub facts: u64,
+    /// A broken rule of the protocol counts only if harm comes of it
+    #[arg(long)]
+    pub outcomes_only: bool,
     /// Kinds of fault that may happen, as bits in the order of the table
     #[arg(long, default_value_t = ALL_FAULTS)]
     pub faults: u32,
@@ -93,6 +96,7 @@ pub fn run(args: &SimArgs) -> Result<()> {
         nodes_max: args.workers.into(),
         fault_mask: args.faults,
         facts_max: args.facts,
+        outcomes_only: args.outcomes_only,
     };
     let first = match args.seed {
         Some(seed) => seed,

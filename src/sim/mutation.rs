@@ -37,7 +37,6 @@ mutations! {
     ClaimBelowQuorum => "a claim whose outcome is not known counts as durable",
     SameNumberTolerated => "a claimant ignores another claim of its own number",
     GapIgnoredAtCut => "the head's rows beyond a gap are accepted",
-    HoleTolerated => "an epoch with a hole in what its chain names is the head all the same",
     EmptyClaimIsHead => "a claim without row 0 is taken for the head",
     TailNotRepeated => "the accepted tail is not written again",
     FirstRowWithoutHead => "row 0 does not name its predecessor",

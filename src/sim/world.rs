@@ -60,11 +60,13 @@ pub struct RunOptions {
     pub fault_mask: u32,
     /// Facts at most.
     pub facts_max: u64,
+    /// A broken rule counts only if harm comes of it.
+    pub outcomes_only: bool,
 }
 
 impl Default for RunOptions {
     fn default() -> Self {
-        Self { trace: false, nodes_max: 5, fault_mask: ALL_FAULTS, facts_max: 120 }
+        Self { trace: false, nodes_max: 5, fault_mask: ALL_FAULTS, facts_max: 120, outcomes_only: false }
     }
 }
 
@@ -158,7 +160,7 @@ impl World {
             ops: Ops::new(kind, &mut chance),
             faults,
             trace: Trace::new(options.trace),
-            oracle: Oracle::default(),
+            oracle: Oracle::new(options.outcomes_only),
             nodes: (0..nodes).map(|_| Node::default()).collect(),
             lock: Lock::default(),
             producers: Producers::new(rng.between(5, options.facts_max.max(5))),

@@ -16,7 +16,7 @@ impl Oracle {
     /// Progress is sent: its commit is released, its summaries are durable.
     pub fn writing_progress(&mut self, now: Time, as_of: CommitKey, row: &Bytes, durable: &Durable) {
         let released = self.released.get(&as_of.epoch).copied();
-        self.demand(released.is_some_and(|last| last >= as_of.commit), || {
+        self.demand_rule(released.is_some_and(|last| last >= as_of.commit), || {
             format!("progress as of {as_of:?} was sent when {released:?} was released")
         });
         let Ok(row) = ProgressRow::decode(row.clone()) else {
@@ -33,7 +33,7 @@ impl Oracle {
             let epoch = link.map(|link| Epoch { number: link.epoch_number, incarnation: link.incarnation });
             let at = epoch.map(|epoch| CommitKey { epoch, commit: summary.commit });
             let there = at.is_some_and(|at| durable.since(Fact::Summary(key(name), at)).is_some());
-            self.demand(there || superseded, || {
+            self.demand_rule(there || superseded, || {
                 format!("progress as of {as_of:?} was sent before the summary of {name:?} was durable")
             });
         }
@@ -45,7 +45,7 @@ impl Oracle {
         let since = durable.since(Fact::Progress(keep));
         let evidence = self.evidence.get(&keep.epoch).copied();
         let holds = matches!((since, evidence), (Some(since), Some(began)) if since <= began);
-        self.demand(holds, || {
+        self.demand_rule(holds, || {
             format!(
                 "pruned for progress {keep:?}, durable since {since:?}, by a fence read begun at {evidence:?}"
             )
@@ -67,7 +67,9 @@ impl Oracle {
             .find(|key| self.rows.get(key).is_some_and(|row| row.condemned.contains(&name)))
             .copied();
         let Some((by_epoch, by_commit)) = by else {
-            return self.fail(|| format!("{epoch} drops {segment:?}, which nothing released condemns"));
+            return self.demand_rule(false, || {
+                format!("{epoch} drops {segment:?}, which nothing released condemns")
+            });
         };
         let from = if by_epoch == epoch { by_commit } else { 0 };
         let evidence = self.evidence.get(&epoch).copied();
@@ -77,7 +79,7 @@ impl Oracle {
             !progress.live.contains(&name)
                 && matches!((since, evidence), (Some(since), Some(began)) if since <= began)
         });
-        self.demand(holds, || {
+        self.demand_rule(holds, || {
             format!("{epoch} drops {segment:?}: no fence read began after progress without it was durable")
         });
     }

@@ -10,7 +10,7 @@ impl Oracle {
     /// A worker was told that its claim is the highest, by a read that began then.
     pub fn fence_read(&mut self, epoch: Epoch, began: Time, durable: &Durable) {
         let higher = durable.higher_claim(epoch, began);
-        self.demand(higher.is_none(), || {
+        self.demand_rule(higher.is_none(), || {
             format!(
                 "the store showed {epoch} as the highest to a read that began after {higher:?} was durable"
             )
@@ -28,7 +28,7 @@ impl Oracle {
         for commit in from..=up_to {
             let since = durable.since(Fact::Row(epoch, commit));
             let holds = matches!((since, evidence), (Some(since), Some(began)) if since <= began);
-            self.demand(holds, || {
+            self.demand_rule(holds, || {
                 format!(
                     "{epoch} released {commit}, durable since {since:?}; its latest fence read began at {evidence:?}"
                 )

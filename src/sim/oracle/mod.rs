@@ -50,6 +50,8 @@ type Parent = Option<(Epoch, u64)>;
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
+    /// Only what came of it counts, not how: nobody is told of a rule that was broken without harm.
+    outcomes_only: bool,
     violation: Option<String>,
     rows: BTreeMap<(Epoch, u64), Row>,
     progress: BTreeMap<CommitKey, Progress>,
@@ -67,6 +69,10 @@ pub(crate) struct Oracle {
 }
 
 impl Oracle {
+    pub fn new(outcomes_only: bool) -> Self {
+        Self { outcomes_only, ..Self::default() }
+    }
+
     /// The first thing that went wrong.
     pub fn violation(&self) -> Option<&str> {
         self.violation.as_deref()
@@ -82,6 +88,11 @@ impl Oracle {
         if !holds {
             self.fail(what);
         }
+    }
+
+    /// A rule of DESIGN.md §4: that it was broken is a violation even if no harm came of it.
+    fn demand_rule(&mut self, holds: bool, what: impl FnOnce() -> String) {
+        self.demand(holds || self.outcomes_only, what);
     }
 
     /// Accepted epochs before this one with their cuts, newest first.

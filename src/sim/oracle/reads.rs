@@ -13,11 +13,11 @@ impl Oracle {
     /// A question that was put then is answered.
     pub fn answered(&mut self, epoch: Epoch, asked: Time, facts: &BTreeSet<FactId>, durable: &Durable) {
         let evidence = self.evidence.get(&epoch).copied();
-        self.demand(evidence.is_some_and(|began| began >= asked), || {
+        self.demand_rule(evidence.is_some_and(|began| began >= asked), || {
             format!("{epoch} answered a question of {asked} by a fence read begun at {evidence:?}")
         });
         let higher = durable.higher_claim(epoch, asked);
-        self.demand(higher.is_none(), || {
+        self.demand_rule(higher.is_none(), || {
             format!("{epoch} answered a question that was put after {higher:?} was durable")
         });
         let missing: Vec<FactId> = self

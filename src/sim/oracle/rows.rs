@@ -49,7 +49,7 @@ impl Oracle {
         let other = *self.numbers.entry(epoch.number).or_insert(epoch);
         self.demand(other == epoch, || format!("{other} and {epoch} have one number, and both have rows"));
         let void = self.history(epoch).find(|(of, commit)| durable.since(Fact::Row(*of, *commit)).is_none());
-        self.demand(void.is_none(), || {
+        self.demand_rule(void.is_none(), || {
             format!("row 0 of {epoch} was sent while {void:?}, which it accepts, was not durable")
         });
         let named = row.origin.as_ref().and_then(|origin| origin.head);
@@ -57,7 +57,9 @@ impl Oracle {
         let parent = self.parents.get(&epoch).copied().flatten();
         let agree = named.map(|head| (head.epoch_number, head.incarnation, head.cut))
             == parent.map(|(head, cut)| (head.number, head.incarnation, cut));
-        self.demand(agree, || format!("row 0 of {epoch} names {named:?}, and it goes on from {parent:?}"));
+        self.demand_rule(agree, || {
+            format!("row 0 of {epoch} names {named:?}, and it goes on from {parent:?}")
+        });
     }
 
     /// A row is written again by whoever accepts it: with the same bytes.

@@ -305,9 +305,8 @@ impl TakeOver {
 
     /// All that is there of one epoch has been read: does it make sense, and where does it go on?
     fn epoch_read(&mut self) -> Next {
-        let is_candidate = self.links.len() == 1;
         let Some(link) = self.links.last() else { return self.next_candidate() };
-        if link.cut.is_some_and(|cut| link.from <= cut) && !active(Mutation::HoleTolerated) {
+        if link.cut.is_some_and(|cut| link.from <= cut) {
             return self.next_candidate();
         }
         if self.progress.is_some() {
@@ -315,7 +314,7 @@ impl TakeOver {
         }
         let Some((_, _, first)) = link.rows.first() else {
             // A claim without row 0 is never the head; on a chain it would be a hole, see above.
-            if active(Mutation::EmptyClaimIsHead) || active(Mutation::HoleTolerated) && !is_candidate {
+            if active(Mutation::EmptyClaimIsHead) {
                 self.links.pop();
                 return self.head_found();
             }
