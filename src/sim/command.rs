@@ -1,5 +1,6 @@
 //! `qdo sim`: runs of the simulator from the command line.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -25,6 +26,9 @@ pub struct SimArgs {
     /// Runs for so long instead
     #[arg(long)]
     pub seconds: Option<u64>,
+    /// Runs at a time; the seeds are shared out
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub threads: u8,
     /// Workers at most
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=20))]
     pub workers: u8,
@@ -61,6 +65,16 @@ impl Totals {
         self.events += report.events;
         self.take_overs += report.take_overs;
         for (total, count) in self.faults.iter_mut().zip(report.faults) {
+            *total += count;
+        }
+    }
+
+    fn join(&mut self, other: &Totals) {
+        self.runs += other.runs;
+        self.simulated_us += other.simulated_us;
+        self.events += other.events;
+        self.take_overs += other.take_overs;
+        for (total, count) in self.faults.iter_mut().zip(other.faults) {
             *total += count;
         }
     }
@@ -102,24 +116,90 @@ pub fn run(args: &SimArgs) -> Result<()> {
         Some(seed) => seed,
         None => random_seed()?,
     };
-    let deadline = args.seconds.map(Duration::from_secs);
-    let began = now();
-    let mut totals = Totals::default();
-    let mut seed = first;
-    while deadline.map_or(totals.runs < args.runs, |deadline| began.elapsed() < deadline) {
-        let report = run_seed(seed, options);
-        totals.add(&report);
-        report.lines.iter().for_each(|line| println!("{line}"));
-        if let Some(violation) = &report.violation {
-            print!("{totals}");
-            let smallest = if args.minimize { minimize(seed, options) } else { options };
-            bail!("seed {seed}: {violation}; to repeat it: {}", command(seed, smallest));
-        }
-        seed = seed.wrapping_add(1);
+    let many = Many { first, options, threads: args.threads.into(), until: Until::new(args) };
+    let (totals, failed) = many.run();
+    if let Some((seed, violation)) = failed {
+        print!("{totals}");
+        let smallest = if args.minimize { minimize(seed, options) } else { options };
+        bail!("seed {seed}: {violation}; to repeat it: {}", command(seed, smallest));
     }
-    println!("seeds {first} to {}: nothing was violated", seed.wrapping_sub(1));
+    println!("seeds from {first}: nothing was violated");
     print!("{totals}");
     Ok(())
+}
+
+/// When to end.
+#[derive(Clone, Copy)]
+enum Until {
+    Runs(u64),
+    Time(Instant),
+}
+
+impl Until {
+    fn new(args: &SimArgs) -> Self {
+        match args.seconds {
+            Some(seconds) => Self::Time(now() + Duration::from_secs(seconds)),
+            None => Self::Runs(args.runs),
+        }
+    }
+}
+
+/// Runs of many seeds, shared out among threads: the n-th takes every n-th seed.
+struct Many {
+    first: u64,
+    options: RunOptions,
+    threads: u64,
+    until: Until,
+}
+
+impl Many {
+    /// What they amounted to, and the first that failed.
+    fn run(&self) -> (Totals, Option<(u64, String)>) {
+        let failed = AtomicBool::new(false);
+        let shares: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..self.threads)
+                .map(|share| {
+                    scope.spawn({
+                        let failed = &failed;
+                        move || self.share(share, failed)
+                    })
+                })
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect()
+        });
+        let mut totals = Totals::default();
+        shares.iter().for_each(|(share, _)| totals.join(share));
+        (totals, shares.into_iter().filter_map(|(_, failed)| failed).min())
+    }
+
+    fn share(&self, share: u64, failed: &AtomicBool) -> (Totals, Option<(u64, String)>) {
+        let mut totals = Totals::default();
+        for offset in (share..).step_by(self.threads as usize) {
+            let over = match self.until {
+                Until::Runs(runs) => offset >= runs,
+                Until::Time(deadline) => now() >= deadline,
+            };
+            if over || failed.load(Ordering::Relaxed) {
+                break;
+            }
+            let seed = self.first.wrapping_add(offset);
+            let options = self.options;
+            let Ok(report) = std::panic::catch_unwind(|| run_seed(seed, options)) else {
+                failed.store(true, Ordering::Relaxed);
+                return (totals, Some((seed, "it panicked, see above".into())));
+            };
+            totals.add(&report);
+            report.lines.iter().for_each(|line| println!("{line}"));
+            if let Some(violation) = report.violation {
+                failed.store(true, Ordering::Relaxed);
+                return (totals, Some((seed, violation)));
+            }
+        }
+        (totals, None)
+    }
 }
 
 /// A run that fails too, with fewer kinds of fault, workers and facts.

@@ -59,7 +59,7 @@ impl Fact {
             }
             Change::Progress(as_of, _) => Some(Fact::Progress(*as_of)),
             Change::Summary(segment, as_of, _) => Some(Fact::Summary(*segment, *as_of)),
-            Change::Beside(..) | Change::Drop(_) | Change::Prune(..) => None,
+            Change::Drop(_) | Change::Prune(..) => None,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::sim::faults::{Fault, Faults};
 use crate::sim::heap::{Heap, MS, SECOND, Time};
 use crate::sim::rng::Rng;
-use crate::store::{AppendOutcome, SegmentKey, StoreError, StoreErrorKind};
+use crate::store::{AppendOutcome, StoreError, StoreErrorKind};
 use crate::worker::protocol::Request;
 
 use super::replica::{Answer, Change, Query, Replica, merge};

@@ -7,15 +7,13 @@ use bytes::Bytes;
 
 use super::Fact;
 use crate::model::Epoch;
-use crate::store::{BlobChunk, Claim, CommitKey, IndexEntry, SegmentKey, StoredCommit};
+use crate::store::{Claim, CommitKey, SegmentKey, StoredCommit};
 use crate::worker::protocol::Request;
 
 /// What a write does.
 #[derive(Clone, Debug)]
 pub(crate) enum Change {
     Claim(Epoch, Bytes),
-    /// What must be durable before the row: blobs and index entries.
-    Beside(SegmentKey, Vec<BlobChunk>, Vec<IndexEntry>),
     Row(SegmentKey, u64, Bytes),
     /// A row of another epoch, written again by whoever accepts it.
     Again(SegmentKey, u64, Bytes),
@@ -30,9 +28,6 @@ pub(crate) enum Change {
 pub(crate) enum Query {
     Protocol(Request),
     Summary(SegmentKey, CommitKey),
-    Blob(SegmentKey, u64, u32),
-    /// Index entries of a bucket, all of them: scope, bucket.
-    Entries(String, u64),
 }
 
 /// What a replica answers, with the deletions that it knows of.
@@ -43,7 +38,6 @@ pub(crate) enum Answer {
     Progress(Vec<(u64, Bytes)>, Option<CommitKey>),
     Commits(Vec<StoredCommit>, bool),
     Value(Option<Bytes>, bool),
-    Entries(Vec<(Bytes, Bytes)>),
 }
 
 /// See the module.
@@ -52,8 +46,6 @@ pub(crate) struct Replica {
     pub claims: BTreeMap<Epoch, Bytes>,
     claims_from: Option<Epoch>,
     pub rows: BTreeMap<(SegmentKey, u64), Bytes>,
-    blobs: BTreeMap<(SegmentKey, u64, u32), Bytes>,
-    entries: BTreeSet<(String, u64, Bytes, Bytes)>,
     summaries: BTreeMap<(SegmentKey, CommitKey), Bytes>,
     summaries_from: BTreeMap<SegmentKey, CommitKey>,
     pub progress: BTreeMap<CommitKey, Bytes>,
@@ -82,16 +74,6 @@ impl Replica {
                 }
                 put(&mut self.claims, *epoch, owner)
             }
-            Change::Beside(segment, blobs, entries) => {
-                for chunk in blobs {
-                    if !self.dropped.contains(segment) {
-                        put(&mut self.blobs, (*segment, chunk.blob, chunk.chunk), &chunk.bytes)?;
-                    }
-                }
-                let keys = entries.iter().cloned();
-                self.entries.extend(keys.map(|entry| (entry.scope, entry.bucket, entry.term, entry.value)));
-                Ok(true)
-            }
             Change::Row(segment, commit, row) | Change::Again(segment, commit, row) => {
                 if self.dropped.contains(segment) {
                     return Ok(false);
@@ -111,7 +93,6 @@ impl Replica {
             }
             Change::Drop(segment) => {
                 self.rows.retain(|(of, _), _| of != segment);
-                self.blobs.retain(|(of, _, _), _| of != segment);
                 self.summaries.retain(|(of, _), _| of != segment);
                 Ok(self.dropped.insert(*segment))
             }
@@ -160,16 +141,6 @@ impl Replica {
                 self.dropped.contains(segment)
                     || self.summaries_from.get(segment).is_some_and(|from| as_of < from),
             ),
-            Query::Blob(segment, blob, chunk) => Answer::Value(
-                self.blobs.get(&(*segment, *blob, *chunk)).cloned(),
-                self.dropped.contains(segment),
-            ),
-            Query::Entries(scope, bucket) => {
-                let start = (scope.clone(), *bucket, Bytes::new(), Bytes::new());
-                let of_bucket =
-                    self.entries.range(start..).take_while(|key| key.0 == *scope && key.1 == *bucket);
-                Answer::Entries(of_bucket.map(|key| (key.2.clone(), key.3.clone())).collect())
-            }
         }
     }
 
@@ -197,13 +168,10 @@ impl Replica {
         self.dropped.extend(other.dropped.iter().copied());
         self.claims.extend(other.claims.iter().map(|(key, bytes)| (*key, bytes.clone())));
         self.rows.extend(other.rows.iter().map(|(key, bytes)| (*key, bytes.clone())));
-        self.blobs.extend(other.blobs.iter().map(|(key, bytes)| (*key, bytes.clone())));
-        self.entries.extend(other.entries.iter().cloned());
         self.summaries.extend(other.summaries.iter().map(|(key, bytes)| (*key, bytes.clone())));
         self.progress.extend(other.progress.iter().map(|(key, bytes)| (*key, bytes.clone())));
         let dropped = &self.dropped;
         self.rows.retain(|(segment, _), _| !dropped.contains(segment));
-        self.blobs.retain(|(segment, _, _), _| !dropped.contains(segment));
         self.summaries.retain(|(segment, _), _| !dropped.contains(segment));
         for (segment, from) in &other.summaries_from {
             let here = self.summaries_from.entry(*segment).or_insert(*from);
@@ -259,10 +227,6 @@ pub(crate) fn merge(query: &Query, one: Answer, other: Answer) -> Answer {
         (Answer::Value(one, gone), Answer::Value(other, gone_other)) => {
             let gone = gone || gone_other;
             Answer::Value(one.or(other).filter(|_| !gone), gone)
-        }
-        (Answer::Entries(one), Answer::Entries(other)) => {
-            let all: BTreeSet<(Bytes, Bytes)> = one.into_iter().chain(other).collect();
-            Answer::Entries(all.into_iter().collect())
         }
         (one, _) => one,
     }

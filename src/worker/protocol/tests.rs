@@ -333,7 +333,8 @@ fn what_makes_no_sense_parks_the_partition() {
         reply(old).into_iter().for_each(|reply| drop(script.answer(reply)));
         script.said.pop()
     };
-    let cases: [(&str, fn(Epoch) -> Vec<Reply>); 6] = [
+    type Replies = fn(Epoch) -> Vec<Reply>;
+    let cases: [(&str, Replies); 6] = [
         ("progress that is no progress", |_| {
             vec![Reply::Progress(Ok(vec![(1, Bytes::from_static(b"\xff\xff"))]))]
         }),
