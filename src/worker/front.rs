@@ -501,6 +501,10 @@ impl Requests for Front {
         bounded(self.look_at_queue(&entry)).await
     }
 
+    fn queue_defaults(&self) -> QueueSettings {
+        self.settings.queue_defaults.clone()
+    }
+
     async fn delete_queue(
         &self,
         namespace: &str,
