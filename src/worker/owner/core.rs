@@ -18,7 +18,7 @@ use bytes::Bytes;
 use prost::Message;
 
 use crate::engine::{self, Engine, EngineSettings, HandOut, Reply, RewriteRequest, Scope, Ticket};
-use crate::model::row::{CommitRef, CommitRow, SegmentName, SummaryRow};
+use crate::model::row::{ChainLink, CommitRef, CommitRow, SegmentName, SummaryRow};
 use crate::model::{Epoch, JobId, JobState, PartitionId, QueueNumber, QueueSettings};
 use crate::store::{BlobChunk, CommitKey, IndexEntry, SegmentKey, StoreError, StoreErrorKind};
 use crate::worker::protocol::{
@@ -312,6 +312,7 @@ impl Core {
 
     fn open_engine(&mut self, now_ms: u64, tokens: FoundTokens, outputs: &mut Vec<Output>) {
         let Some(accepted) = self.accepted.take() else { return };
+        let tokens = tokens.into_iter().filter(|(_, job, _)| is_accepted(&accepted.chain, *job)).collect();
         let taken = engine::TakenOver {
             epoch: accepted.epoch,
             chain: accepted.chain,
@@ -447,6 +448,13 @@ impl Core {
     }
 }
 
+/// True if the commit that a job was first written in lies on the chain. Entries of the index are
+/// durable before their commit is; if that never became part of the history, a producer that repeats
+/// its enqueue must not be told of a job that nobody will ever run (INV-1).
+fn is_accepted(chain: &[ChainLink], job: JobId) -> bool {
+    chain.iter().any(|link| link.epoch_number == job.epoch_number() && job.commit() <= link.cut)
+}
+
 /// The store's key of a segment.
 pub(crate) fn segment_key(partition: PartitionId, name: SegmentName) -> SegmentKey {
     SegmentKey {
@@ -469,4 +477,20 @@ pub(crate) fn decode_summary(bytes: &[u8]) -> Result<SummaryRow, StoreError> {
     SummaryRow::decode(bytes).map_err(|error| {
         StoreError::new(StoreErrorKind::Damaged, format!("a summary can't be read: {error}"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_of_a_commit_beyond_the_cut_names_no_job() {
+        let partition = PartitionId { group: 1, index: 0 };
+        let chain =
+            [(2, 7), (5, 0)].map(|(epoch_number, cut)| ChainLink { epoch_number, incarnation: 1, cut });
+        let accepted = |epoch, commit| is_accepted(&chain, JobId::new(partition, epoch, commit, 0));
+        assert!(accepted(2, 7) && accepted(5, 0));
+        assert!(!accepted(2, 8) && !accepted(5, 1), "beyond the cut");
+        assert!(!accepted(4, 0), "an epoch that is passed over");
+    }
 }

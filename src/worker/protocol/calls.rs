@@ -220,6 +220,11 @@ impl Calls {
 
     /// Makes those calls again whose time has come.
     pub fn wake(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
+        // A clock that was set back must not stretch a delay.
+        let latest_ms = now_ms.saturating_add(self.retry_delay_max_ms);
+        if self.later.last().is_some_and(|(at_ms, _)| *at_ms > latest_ms) {
+            self.later = self.later.iter().map(|&(at_ms, call)| (at_ms.min(latest_ms), call)).collect();
+        }
         while let Some(&(at_ms, call)) = self.later.first().filter(|(at_ms, _)| *at_ms <= now_ms) {
             self.later.remove(&(at_ms, call));
             if let Some(open) = self.open.get(&call) {

@@ -45,7 +45,7 @@ use upkeep::Upkeep;
 /// Bounds of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProtocolSettings {
-    /// Appends on their way at once.
+    /// Commits that may be given and not yet released.
     pub appends_in_flight_max: usize,
     /// Delay before the second try of a call, ms; it doubles from try to try …
     pub retry_delay_ms: u64,
@@ -108,7 +108,10 @@ impl Protocol {
     /// True if one more commit may be given.
     pub fn can_append(&self) -> bool {
         match &self.phase {
-            Phase::Owning(owning) => owning.releases.in_flight() < self.settings.appends_in_flight_max,
+            Phase::Owning(owning) => {
+                owning.releases.in_flight() < self.settings.appends_in_flight_max as u64
+                    && owning.upkeep.has_room()
+            }
             _ => false,
         }
     }
@@ -221,10 +224,11 @@ impl Protocol {
                 Some(claim) if claim.epoch == *epoch || active(Mutation::FenceIgnoresHigherClaim) => {
                     releases.fence_passed(begun, covers, effects);
                 }
-                Some(claim) => return self.superseded(claim.epoch, effects),
-                None => {
+                Some(claim) if claim.epoch > *epoch => return self.superseded(claim.epoch, effects),
+                _ => {
+                    let what = format!("the claim {epoch} of partition {} is gone", self.partition);
                     self.end();
-                    effects.push(Effect::Failed(calls::damaged("the partition's claims are gone")));
+                    effects.push(Effect::Failed(calls::damaged(what)));
                     return;
                 }
             },

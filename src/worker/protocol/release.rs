@@ -33,7 +33,6 @@ struct Ticket {
 pub(super) struct Releases {
     moment: u64,
     given: u64,
-    in_flight: usize,
     /// Not yet released.
     durable: BTreeMap<u64, Durable>,
     /// Commits released: all below it.
@@ -51,8 +50,9 @@ pub(super) struct Releases {
 }
 
 impl Releases {
-    pub fn in_flight(&self) -> usize {
-        self.in_flight
+    /// Commits given and not yet released: what is held in memory is bounded by it.
+    pub fn in_flight(&self) -> u64 {
+        self.given - self.released
     }
 
     /// The latest moment that was given out.
@@ -80,7 +80,6 @@ impl Releases {
     ) {
         assert_eq!(commit.commit, self.given, "commits are given in order");
         self.given += 1;
-        self.in_flight += 1;
         self.moment += 1;
         let what = What::Append { commit: commit.commit, sent: self.moment };
         let append = Append {
@@ -100,7 +99,6 @@ impl Releases {
 
     pub fn appended(&mut self, commit: u64, sent: u64, outcome: &AppendOutcome, effects: &mut Vec<Effect>) {
         let fenced = *outcome == AppendOutcome::Fenced || active(Mutation::NoFence);
-        self.in_flight -= 1;
         if active(Mutation::ReleaseBeforeDurable) {
             return;
         }

@@ -84,6 +84,7 @@ pub(super) struct TakeOver {
     /// Lower claims that are still to be looked at, newest first.
     candidates: VecDeque<Epoch>,
     lowest_listed: Option<Epoch>,
+    own_seen: bool,
     /// The candidate's chain, newest first.
     links: Vec<Link>,
     progress: Option<(CommitRef, ProgressRow)>,
@@ -101,6 +102,7 @@ impl TakeOver {
             own: Epoch { number: 0, incarnation },
             candidates: VecDeque::new(),
             lowest_listed: None,
+            own_seen: false,
             links: Vec::new(),
             progress: None,
             repeats: VecDeque::new(),
@@ -173,13 +175,22 @@ impl TakeOver {
             if epoch > self.own && !same_number || same_number && !active(Mutation::SameNumberTolerated) {
                 return Next::Superseded(epoch);
             }
-            if epoch != self.own {
+            if epoch == self.own {
+                self.own_seen = true;
+            } else {
                 self.candidates.push_back(epoch);
             }
         }
         if full {
             let (partition, below) = (self.partition, self.lowest_listed);
             return self.ask(Request::Claims { partition, below, limit });
+        }
+        // A mutant that takes an unknown claim for durable is for the oracle to find.
+        if !self.own_seen && !active(Mutation::ClaimUnknownIsDurable) {
+            return Next::Failed(damaged(format!(
+                "the claim {} of partition {} was durable and is not there",
+                self.own, self.partition
+            )));
         }
         self.next_candidate()
     }
@@ -222,10 +233,21 @@ impl TakeOver {
                     format!("partition {} was written by a newer version of qdo", self.partition),
                 ));
             }
-            link.from = as_of + 1;
+            let own = (link.epoch.number, link.epoch.incarnation);
             let names = row.segments.iter().filter_map(|segment| segment.name);
-            let own = names.filter(|name| name.epoch_number == link.epoch.number);
-            link.segment = own.map(|name| name.segment).max().unwrap_or(0);
+            let growing = names
+                .filter(|name| (name.epoch_number, name.incarnation) == own)
+                .map(|name| name.segment)
+                .max();
+            let written_in = row.chain.last().map(|last| (last.epoch_number, last.incarnation, last.cut));
+            let Some(growing) = growing.filter(|_| written_in == Some((own.0, own.1, as_of))) else {
+                return Next::Failed(damaged(format!(
+                    "progress of partition {} as of {}/{as_of} does not name its own epoch and segment",
+                    self.partition, link.epoch
+                )));
+            };
+            link.from = as_of + 1;
+            link.segment = growing;
             let at = CommitRef { epoch_number: link.epoch.number, commit: as_of };
             self.progress = Some((at, row));
         }
@@ -256,6 +278,7 @@ impl TakeOver {
         let key = SegmentKey { partition: self.partition, epoch: link.epoch, segment: link.segment };
         for row in rows {
             if link.cut.is_some_and(|cut| row.commit > cut) {
+                link.closed = true;
                 break;
             }
             if row.commit != link.from && active(Mutation::GapIgnoredAtCut) && link.from > 0 {
@@ -302,9 +325,22 @@ impl TakeOver {
             }
             return self.next_candidate();
         };
-        match first.origin.as_ref().and_then(|origin| origin.head) {
+        let below = link.epoch;
+        let Some(origin) = &first.origin else {
+            return Next::Failed(damaged(format!(
+                "row 0 of epoch {below} of partition {} does not say what it goes on from",
+                self.partition
+            )));
+        };
+        match origin.head {
             Some(head) => {
                 let epoch = Epoch { number: head.epoch_number, incarnation: head.incarnation };
+                if epoch.number >= below.number {
+                    return Next::Failed(damaged(format!(
+                        "epoch {below} of partition {} goes on from {epoch}, which is not before it",
+                        self.partition
+                    )));
+                }
                 self.follow(epoch, Some(head.cut))
             }
             None => self.head_found(),

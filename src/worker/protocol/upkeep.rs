@@ -11,6 +11,8 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
+
 use crate::model::{Epoch, PartitionId};
 use crate::store::{CommitKey, SegmentKey};
 
@@ -18,10 +20,23 @@ use super::calls::{Calls, Request, What};
 use super::{Effect, NewProgress};
 use crate::sim::mutation::{Mutation, active};
 
+/// Progress rows that may wait for their turn: with more, no commit is taken.
+const PROGRESS_WAITING_MAX: usize = 4;
+/// Summaries of one progress that are on their way at once.
+const SUMMARIES_AT_ONCE: usize = 8;
+/// Segments that are being dropped at once.
+const DROPS_AT_ONCE: usize = 8;
+
 #[derive(Debug)]
 struct Writing {
-    progress: NewProgress,
-    summaries_left: usize,
+    as_of: u64,
+    /// None once it has been sent.
+    row: Option<Bytes>,
+    in_use: Vec<(SegmentKey, CommitKey)>,
+    /// Not yet sent.
+    summaries: VecDeque<(SegmentKey, Bytes)>,
+    /// On their way.
+    in_flight: usize,
 }
 
 #[derive(Debug)]
@@ -68,6 +83,11 @@ impl Upkeep {
         }
     }
 
+    /// One more progress row may be given.
+    pub fn has_room(&self) -> bool {
+        self.waiting.len() < PROGRESS_WAITING_MAX
+    }
+
     pub fn progress(&mut self, progress: NewProgress) {
         self.waiting.push_back(progress);
     }
@@ -81,14 +101,14 @@ impl Upkeep {
         match what {
             What::Summary => {
                 if let Some(writing) = &mut self.writing {
-                    writing.summaries_left = writing.summaries_left.saturating_sub(1);
+                    writing.in_flight = writing.in_flight.saturating_sub(1);
                 }
             }
             What::Progress => {
-                let Some(Writing { progress, .. }) = self.writing.take() else { return };
-                self.durable = Some(progress.as_of);
-                self.prune = Some(Prune { keep: progress.as_of, summaries: progress.in_use, after: now });
-                effects.push(Effect::ProgressDurable { as_of: progress.as_of });
+                let Some(Writing { as_of, in_use, .. }) = self.writing.take() else { return };
+                self.durable = Some(as_of);
+                self.prune = Some(Prune { keep: as_of, summaries: in_use, after: now });
+                effects.push(Effect::ProgressDurable { as_of });
             }
             What::Prune => self.pruning = false,
             What::Drop(segment) => {
@@ -116,42 +136,35 @@ impl Upkeep {
     }
 
     fn write_progress(&mut self, released: u64, calls: &mut Calls, effects: &mut Vec<Effect>) {
-        let as_of = |progress: &NewProgress| CommitKey { epoch: self.epoch, commit: progress.as_of };
-        let mut sent_now = false;
-        let may_begin = self
-            .waiting
-            .front()
-            .is_some_and(|progress| progress.as_of < released || active(Mutation::ProgressBeforeRelease));
+        let early = active(Mutation::ProgressBeforeRelease);
         if self.writing.is_none()
-            && may_begin
+            && self.waiting.front().is_some_and(|progress| progress.as_of < released || early)
             && let Some(progress) = self.waiting.pop_front()
         {
-            for (segment, summary) in &progress.summaries {
-                let request = Request::PutSummary {
-                    segment: *segment,
-                    as_of: as_of(&progress),
-                    summary: summary.clone(),
-                };
-                calls.send(What::Summary, request, effects);
-            }
-            let all = progress.summaries.len();
-            let summaries_left = if active(Mutation::ProgressBeforeSummaries) { 0 } else { all };
-            self.writing = Some(Writing { progress, summaries_left });
-            sent_now = summaries_left > 0;
+            self.writing = Some(Writing {
+                as_of: progress.as_of,
+                row: Some(progress.row),
+                in_use: progress.in_use,
+                summaries: progress.summaries.into(),
+                in_flight: 0,
+            });
         }
-        if let Some(Writing { progress, summaries_left }) = &mut self.writing
-            && *summaries_left == 0
-            && !sent_now
-            && !progress.row.is_empty()
+        let Some(writing) = &mut self.writing else { return };
+        let as_of = CommitKey { epoch: self.epoch, commit: writing.as_of };
+        while writing.in_flight < SUMMARIES_AT_ONCE
+            && let Some((segment, summary)) = writing.summaries.pop_front()
         {
-            let as_of = CommitKey { epoch: self.epoch, commit: progress.as_of };
-            // Taken out, so that it is sent once.
-            let row = std::mem::take(&mut progress.row);
+            writing.in_flight += 1;
+            calls.send(What::Summary, Request::PutSummary { segment, as_of, summary }, effects);
+        }
+        if (writing.in_flight == 0 || active(Mutation::ProgressBeforeSummaries))
+            && let Some(progress) = writing.row.take()
+        {
             if active(Mutation::PruneBeforeProgress) {
-                let (keep, summaries) = (progress.as_of, progress.in_use.clone());
+                let (keep, summaries) = (writing.as_of, writing.in_use.clone());
                 self.prune = Some(Prune { keep, summaries, after: 0 });
             }
-            let request = Request::PutProgress { partition: self.partition, as_of, progress: row };
+            let request = Request::PutProgress { partition: self.partition, as_of, progress };
             calls.send(What::Progress, request, effects);
         }
     }
@@ -185,6 +198,7 @@ impl Upkeep {
         effects: &mut Vec<Effect>,
     ) -> Option<u64> {
         let mut wanted = None;
+        let mut sent = self.condemned.iter().filter(|condemned| condemned.sent).count();
         for condemned in self.condemned.iter_mut().filter(|condemned| !condemned.sent) {
             let in_progress = self.durable.is_some_and(|as_of| as_of >= condemned.by);
             let covered = condemned.by < released && (in_progress || active(Mutation::DropWithoutProgress));
@@ -193,6 +207,10 @@ impl Upkeep {
             }
             let after = *condemned.after.get_or_insert(now);
             if after < evidence || active(Mutation::DropWithoutFence) {
+                if sent >= DROPS_AT_ONCE {
+                    break;
+                }
+                sent += 1;
                 condemned.sent = true;
                 let request = Request::DropSegment { segment: condemned.segment };
                 calls.send(What::Drop(condemned.segment), request, effects);
