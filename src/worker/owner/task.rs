@@ -45,6 +45,8 @@ const CLAIM_RETRY: Duration = Duration::from_secs(1);
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// Tries of a take-over that fails, before the partition is parked.
 const TAKEOVERS_MAX: u32 = 3;
+/// A claim that lived for so long makes its failure the first one.
+const FAILURES_FORGOTTEN: Duration = Duration::from_secs(600);
 
 type Call = Pin<Box<dyn Future<Output = Input> + Send>>;
 
@@ -146,7 +148,12 @@ impl Owner {
         self.shared.window.join();
         let mut failures = 0;
         loop {
-            match self.run_claim().await {
+            let begun = Instant::now();
+            let end = self.run_claim().await;
+            if begun.elapsed() >= FAILURES_FORGOTTEN {
+                failures = 0;
+            }
+            match end {
                 End::Stopped => break,
                 End::Superseded => failures = 0,
                 End::Failed(error) => {
@@ -183,6 +190,7 @@ impl Owner {
     fn forget_requests(&mut self) {
         self.asked.clear();
         self.looks.clear();
+        self.early_peeks.clear();
         self.seen.clear();
         self.calls.clear();
         self.outputs.clear();
