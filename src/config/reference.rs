@@ -89,6 +89,10 @@ const ENTRIES: &[Entry] = &[
         "queue_defaults.backlog_max",
         "Jobs that may wait in a queue; more are refused with 429; 0 is no such bound.",
     ),
+    entry(
+        "queue_defaults.give_up_on",
+        "Classes of errors after which a job is not tried again: `timeout`, `signal`, or a handler's own.",
+    ),
     entry("queue_defaults.backoff.base", "Delay after the first failed attempt."),
     entry("queue_defaults.backoff.factor", "Factor from one delay to the next, 1 to 100."),
     entry("queue_defaults.backoff.cap", "Longest delay between attempts."),

@@ -263,9 +263,11 @@ impl Engine {
                 let class = truncated(class, ERROR_CLASS_CHARS_MAX);
                 row.error_class = if class == INTERRUPTED_CLASS { "failed".into() } else { class };
                 self.queues.get_mut(entry.queue).happened(self.now_ms, Happening::Failed, 1);
+                let hopeless = self.queues.get(entry.queue).settings.give_up_on.contains(&row.error_class);
                 let delay_ms = match retry {
                     _ if failures >= end.max_attempts.max(1) => None,
                     Retry::GiveUp => None,
+                    Retry::Policy if hopeless => None,
                     Retry::After(ms) => Some(ms.min(DURATION_MS_MAX)),
                     Retry::Policy => Some(delay_ms(&end.backoff, id, attempt, failures)),
                 };
