@@ -259,8 +259,10 @@ impl App {
     pub fn released(&mut self, up_to: u64) -> Vec<u64> {
         let first = self.given.front().is_some_and(|(commit, _)| *commit == 0);
         let mut facts = Vec::new();
-        while self.given.front().is_some_and(|(commit, _)| *commit <= up_to) {
-            facts.extend(self.given.pop_front().into_iter().flat_map(|(_, new)| new));
+        while self.given.front().is_some_and(|(commit, _)| *commit <= up_to)
+            && let Some((_, new)) = self.given.pop_front()
+        {
+            facts.extend(new);
         }
         if first {
             self.inherit();
