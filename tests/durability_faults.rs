@@ -6,13 +6,16 @@ mod common;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use common::PATIENCE;
 use common::embedded::{Ledger, start};
 use common::random::Random;
-use qdo::store::Store;
+use qdo::model::{Epoch, PartitionId};
 use qdo::store::faulty::{FaultPlan, FaultyStore};
 use qdo::store::memory::MemoryStore;
+use qdo::store::{Claim, Store, WriteOutcome};
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 const SEEDS: u64 = 40;
@@ -70,6 +73,61 @@ fn play(seed: u64, inner: Arc<dyn Store>) -> u64 {
     });
     eprintln!("seed {seed}: {} faults, jobs and runs {:?}", faulty.faults(), ledger.done());
     faulty.faults()
+}
+
+/// Claims every partition from outside, as a late claim of a former life does.
+async fn supersede(store: &Arc<dyn Store>) -> u32 {
+    let mut claims = 0;
+    for group in 1..=2 {
+        let partition = PartitionId { group, index: 0 };
+        if let Some(highest) = store.highest_claim(partition).await.unwrap() {
+            let epoch = Epoch { number: highest.epoch.number + 1, incarnation: 1 };
+            let claim = Claim { epoch, owner: Bytes::from_static(b"a claim of the past") };
+            claims += u32::from(store.insert_claim(partition, claim).await == WriteOutcome::Durable);
+        }
+    }
+    claims
+}
+
+/// One worker that is superseded again and again while it works on a store with faults.
+fn play_superseded(seed: u64) -> u32 {
+    const STORMS: u32 = 5;
+    let mut random = Random::new(seed);
+    let ledger = Arc::new(Ledger::default());
+    let inner: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let faulty = Arc::new(FaultyStore::new(inner.clone(), seed, FaultPlan::default()));
+    let store: Arc<dyn Store> = faulty.clone();
+    runtime().block_on(async {
+        let worker = start(&store, &ledger).await;
+        let requests = worker.requests();
+        faulty.set_plan(FaultPlan { lands_late: 60, ..FaultPlan::everything(60) });
+        let mut claims = 0;
+        for _ in 0..STORMS {
+            let mut tasks = JoinSet::new();
+            for _ in 0..PRODUCERS {
+                let (requests, ledger, mut random) = (requests.clone(), ledger.clone(), random.fork());
+                tasks.spawn(async move { ledger.produce(&requests, &mut random, 4 * ORDERS).await });
+            }
+            tokio::time::sleep(random.moment(150)).await;
+            claims += supersede(&inner).await;
+            tasks.join_all().await;
+        }
+        faulty.set_plan(FaultPlan::default());
+        timeout(PATIENCE, ledger.drain(&requests)).await.expect("everything ends in time");
+        ledger.check(&requests).await;
+        worker.stop(PATIENCE).await;
+        claims
+    })
+}
+
+#[test]
+fn an_attempt_whose_start_outlived_its_claim_without_being_handed_out_runs_again() {
+    let first = Random::announced().next() % 1_000_000;
+    let claims: u32 = std::thread::scope(|scope| {
+        let players: Vec<_> = (0..8).map(|n| scope.spawn(move || play_superseded(first + n))).collect();
+        players.into_iter().map(|player| player.join().expect("a seed ends well")).sum()
+    });
+    assert!(claims > 30, "only {claims} claims from outside");
 }
 
 fn play_all(store: impl Fn(u64) -> Arc<dyn Store> + Sync) {

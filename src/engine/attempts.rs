@@ -84,6 +84,27 @@ impl Engine {
         self.interrupt_all(|running| running.runner.is_none());
     }
 
+    pub(super) fn orphan_gone(&mut self, id: JobId, attempt: u32) {
+        let orphan = self.running.iter().filter(|(_, running)| running.runner.is_none()).map(|(job, _)| *job);
+        let is_it = |job: &JobRef| self.is_attempt(*job, id, attempt);
+        if let Some(job) = orphan.filter(is_it).next() {
+            self.interrupted(job);
+        }
+    }
+
+    fn is_attempt(&self, job: JobRef, id: JobId, attempt: u32) -> bool {
+        self.id_and_entry(job).is_some_and(|(other, entry)| other == id && entry.attempt == attempt)
+    }
+
+    /// Attempts that were running before this owner came, and have not ended.
+    pub fn orphans(&self) -> Vec<(JobId, u32)> {
+        let orphans = self.running.iter().filter(|(_, running)| running.runner.is_none());
+        orphans
+            .filter_map(|(job, _)| self.id_and_entry(*job))
+            .map(|(id, entry)| (id, entry.attempt))
+            .collect()
+    }
+
     fn interrupt_all(&mut self, which: impl Fn(&Running) -> bool) {
         let mut jobs: Vec<JobRef> =
             self.running.iter().filter(|(_, running)| which(running)).map(|(job, _)| *job).collect();

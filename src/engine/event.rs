@@ -32,6 +32,8 @@ pub enum Event {
     RunnerGone { runner: RunnerId },
     /// Every attempt that was running before this owner came is known to be dead.
     OrphansGone,
+    /// An attempt that was running before this owner came is with no runner.
+    OrphanGone { job: JobId, attempt: u32 },
     /// An attempt ended.
     Finish { ticket: Ticket, job: JobId, attempt: u32, end: AttemptEnd },
     /// Somebody wants something done with one job.

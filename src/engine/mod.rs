@@ -191,6 +191,7 @@ impl Engine {
             Event::Recall { runner, attempts } => self.recall(runner, attempts),
             Event::RunnerGone { runner } => self.runner_gone(runner),
             Event::OrphansGone => self.orphans_gone(),
+            Event::OrphanGone { job, attempt } => self.orphan_gone(job, attempt),
             Event::Finish { ticket, job, attempt, end } => self.finish(ticket, job, attempt, end),
             Event::Command { ticket, job, place, command } => self.command(ticket, job, place, command),
             Event::Rewrite { segment, jobs } => self.rewritten(segment, jobs),

@@ -11,7 +11,7 @@
 //!   └──────────────────────────────────┴─────────────────────────┘
 //! ```
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -73,6 +73,9 @@ struct State {
     shares: HashMap<PartitionId, Share>,
     starved: VecDeque<PartitionId>,
     running: HashMap<(JobId, u32), Running>,
+    /// Attempts that were handed out and whose end is not released yet: those that run, and those
+    /// before and after.
+    held: HashSet<(JobId, u32)>,
     stopping: bool,
 }
 
@@ -99,6 +102,7 @@ impl Pool {
             shares: HashMap::new(),
             starved: VecDeque::new(),
             running: HashMap::new(),
+            held: HashSet::new(),
             stopping: false,
         };
         Self {
@@ -160,14 +164,26 @@ impl Pool {
         state.serve();
     }
 
-    /// Runs an attempt in the slot that was offered for it.
+    /// An attempt has been handed out: it uses the slot that was offered for it, from now on.
+    pub fn handed_out(&self, partition: PartitionId, job: JobId, attempt: u32) {
+        let mut state = self.state();
+        state.take_offer(partition);
+        state.held.insert((job, attempt));
+    }
+
+    /// Of these attempts, those that were never handed out here, or whose end is released.
+    pub fn not_held(&self, attempts: Vec<(JobId, u32)>) -> Vec<(JobId, u32)> {
+        let state = self.state();
+        attempts.into_iter().filter(|attempt| !state.held.contains(attempt)).collect()
+    }
+
+    /// Runs an attempt that was handed out.
     pub fn run(&self, given: Given) {
         let attempt = given.attempt.clone();
         let (chunks, _) = watch::channel(0);
         let revoked = CancellationToken::new();
         {
             let mut state = self.state();
-            state.take_offer(attempt.partition);
             if state.stopping {
                 revoked.cancel();
             }
@@ -183,7 +199,6 @@ impl Pool {
 
     /// An attempt could not even begin.
     pub fn refused(&self, owner: OwnerHandle, job: JobId, attempt: u32, end: AttemptEnd) {
-        self.state().take_offer(owner.partition());
         self.report(owner, job, attempt, end);
     }
 
@@ -253,10 +268,12 @@ impl Pool {
         let mut answer = owner.report(job, attempt, end.clone());
         self.state().offer_on(owner.partition());
         self.shared.ended.notify_waiters();
+        let this = self.clone();
         tokio::spawn(async move {
             while answer.await.is_err() && openings.changed().await.is_ok() {
                 answer = owner.report(job, attempt, end.clone());
             }
+            this.state().held.remove(&(job, attempt));
         });
     }
 

@@ -33,7 +33,6 @@ pub(crate) struct QueueEntry {
     pub settings: QueueSettings,
     pub paused: bool,
     pub created_ms: u64,
-    version: u64,
 }
 
 impl QueueEntry {
@@ -41,16 +40,6 @@ impl QueueEntry {
     pub fn partition_ids(&self) -> impl Iterator<Item = PartitionId> + use<> {
         let group = self.group_number;
         (0..self.partitions).map(move |index| PartitionId { group, index })
-    }
-
-    fn document(&self) -> QueueDocument {
-        QueueDocument {
-            number: self.number,
-            group: self.group.to_string(),
-            settings: self.settings.clone(),
-            paused: self.paused,
-            created_ms: self.created_ms,
-        }
     }
 }
 
@@ -72,16 +61,14 @@ pub(crate) struct Catalog {
 impl Catalog {
     /// Reads all queues.
     pub async fn open(store: Arc<dyn Store>) -> Result<Self, StoreError> {
-        let groups: HashMap<String, (GroupDocument, u64)> =
-            read_all(&*store, "group/").await?.into_iter().collect();
-        let queues: Vec<(String, (QueueDocument, u64))> = read_all(&*store, "queue/").await?;
+        let groups: HashMap<String, GroupDocument> = read_all(&*store, "group/").await?.into_iter().collect();
+        let queues: Vec<(String, QueueDocument)> = read_all(&*store, "queue/").await?;
         let catalog = Self { store, known: Mutex::default(), changing: tokio::sync::Mutex::default() };
-        for (key, (queue, version)) in queues {
+        for (key, queue) in queues {
             let Some((namespace, name)) = key.split_once('/') else { return Err(damaged(&key, "no name")) };
             let group_key = format!("{namespace}/{}", queue.group);
-            let (group, _) =
-                groups.get(&group_key).ok_or_else(|| damaged(&key, "its group has no document"))?;
-            catalog.remember(entry(namespace, name, &queue, group, version));
+            let group = groups.get(&group_key).ok_or_else(|| damaged(&key, "its group has no document"))?;
+            catalog.remember(entry(namespace, name, &queue, group));
         }
         Ok(catalog)
     }
@@ -146,8 +133,8 @@ impl Catalog {
             created_ms: now_ms,
         };
         let key = format!("queue/{namespace}/{name}");
-        let (queue, version) = self.create_document(&key, queue).await?;
-        Ok(self.remember(entry(namespace, name, &queue, &group, version)))
+        let queue = self.create_document(&key, queue).await?;
+        Ok(self.remember(entry(namespace, name, &queue, &group)))
     }
 
     /// Changes a queue's settings or whether it is paused.
@@ -159,12 +146,12 @@ impl Catalog {
         let _changing = self.changing.lock().await;
         let gone = || RequestError::NotFound(format!("there is no queue {:?}", &*queue.name));
         let known = self.numbered(queue.number).ok_or_else(gone)?;
-        let mut document = known.document();
-        change(&mut document);
         let key = format!("queue/{}/{}", known.namespace, known.name);
-        let version = self.swap(&key, Some(known.version), Some(&document)).await?;
+        let (mut document, version) = self.stored::<QueueDocument>(&key).await?.ok_or_else(gone)?;
+        change(&mut document);
+        self.swap(&key, Some(version), Some(&document)).await?;
         let mut changed = (*known).clone();
-        (changed.settings, changed.paused, changed.version) = (document.settings, document.paused, version);
+        (changed.settings, changed.paused) = (document.settings, document.paused);
         Ok(self.remember(changed))
     }
 
@@ -173,7 +160,9 @@ impl Catalog {
         let _changing = self.changing.lock().await;
         let Some(known) = self.numbered(queue.number) else { return Ok(()) };
         let key = format!("queue/{}/{}", known.namespace, known.name);
-        self.swap::<QueueDocument>(&key, Some(known.version), None).await?;
+        if let Some((_, version)) = self.stored::<QueueDocument>(&key).await? {
+            self.swap::<QueueDocument>(&key, Some(version), None).await?;
+        }
         let mut all = self.known();
         all.by_name.remove(&(known.namespace.clone(), known.name.clone()));
         all.by_number.remove(&known.number);
@@ -181,6 +170,12 @@ impl Catalog {
             numbers.retain(|number| *number != known.number);
         }
         Ok(())
+    }
+
+    /// A document as it is in the store: an earlier change may have happened without our knowing.
+    async fn stored<T: DeserializeOwned>(&self, key: &str) -> Result<Option<(T, u64)>, RequestError> {
+        let Some(document) = self.store.document(key).await? else { return Ok(None) };
+        Ok(Some((decode(key, &document)?, document.version)))
     }
 
     async fn group(
@@ -196,7 +191,7 @@ impl Catalog {
         }
         let number = self.next_number("counter/groups").await?;
         let group = GroupDocument { number, partitions, created_ms: now_ms };
-        Ok(self.create_document(&key, group).await?.0)
+        self.create_document(&key, group).await
     }
 
     /// Writes a new document; if somebody was first, theirs counts.
@@ -204,13 +199,11 @@ impl Catalog {
         &self,
         key: &str,
         value: T,
-    ) -> Result<(T, u64), RequestError> {
+    ) -> Result<T, RequestError> {
         for _ in 0..SWAPS_MAX {
             match self.store.swap_document(key, None, Some(encode(&value)?)).await {
-                SwapOutcome::Applied(version) => return Ok((value, version)),
-                SwapOutcome::Conflict(Some(document)) => {
-                    return Ok((decode(key, &document)?, document.version));
-                }
+                SwapOutcome::Applied(_) => return Ok(value),
+                SwapOutcome::Conflict(Some(document)) => return Ok(decode(key, &document)?),
                 SwapOutcome::Conflict(None) | SwapOutcome::Unknown(_) => {}
                 SwapOutcome::Refused(error) => return Err(error.into()),
             }
@@ -223,16 +216,16 @@ impl Catalog {
         key: &str,
         expected: Option<u64>,
         value: Option<&T>,
-    ) -> Result<u64, RequestError> {
+    ) -> Result<(), RequestError> {
         let bytes = value.map(encode).transpose()?;
         for _ in 0..SWAPS_MAX {
             match self.store.swap_document(key, expected, bytes.clone()).await {
-                SwapOutcome::Applied(version) => return Ok(version),
+                SwapOutcome::Applied(_) => return Ok(()),
                 // An unknown outcome that was a success after all.
                 SwapOutcome::Conflict(Some(document)) if Some(&document.value) == bytes.as_ref() => {
-                    return Ok(document.version);
+                    return Ok(());
                 }
-                SwapOutcome::Conflict(None) if bytes.is_none() => return Ok(0),
+                SwapOutcome::Conflict(None) if bytes.is_none() => return Ok(()),
                 SwapOutcome::Conflict(_) => {
                     return Err(RequestError::Conflict(
                         "somebody else changed it at the same time: try again".into(),
@@ -282,13 +275,7 @@ impl Catalog {
     }
 }
 
-fn entry(
-    namespace: &str,
-    name: &str,
-    queue: &QueueDocument,
-    group: &GroupDocument,
-    version: u64,
-) -> QueueEntry {
+fn entry(namespace: &str, name: &str, queue: &QueueDocument, group: &GroupDocument) -> QueueEntry {
     QueueEntry {
         namespace: namespace.into(),
         name: name.into(),
@@ -299,14 +286,13 @@ fn entry(
         settings: queue.settings.clone(),
         paused: queue.paused,
         created_ms: queue.created_ms,
-        version,
     }
 }
 
 async fn read_all<T: DeserializeOwned>(
     store: &dyn Store,
     prefix: &str,
-) -> Result<Vec<(String, (T, u64))>, StoreError> {
+) -> Result<Vec<(String, T)>, StoreError> {
     let mut all = Vec::new();
     let mut after = String::new();
     loop {
@@ -315,7 +301,7 @@ async fn read_all<T: DeserializeOwned>(
         after.clone_from(last);
         for (key, document) in page {
             let value = decode(&key, &document)?;
-            all.push((key[prefix.len()..].to_owned(), (value, document.version)));
+            all.push((key[prefix.len()..].to_owned(), value));
         }
     }
 }
@@ -332,4 +318,30 @@ fn encode<T: Serialize>(value: &T) -> Result<Bytes, StoreError> {
 
 fn damaged(key: &str, what: &str) -> StoreError {
     StoreError::new(StoreErrorKind::Damaged, format!("document {key} can't be read: {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::MemoryStore;
+
+    #[tokio::test]
+    async fn a_change_whose_outcome_stayed_unknown_is_not_in_the_way_of_the_next() {
+        let store = Arc::new(MemoryStore::new());
+        let catalog = Catalog::open(store.clone()).await.unwrap();
+        let queue = catalog.create("default", "q", QueueSettings::default(), 1, 1).await.unwrap();
+        // It happened, and nobody here was told.
+        let key = "queue/default/q";
+        let stored = store.document(key).await.unwrap().unwrap();
+        let mut changed: QueueDocument = decode(key, &stored).unwrap();
+        changed.settings.backlog_max = 7;
+        let outcome = store.swap_document(key, Some(stored.version), Some(encode(&changed).unwrap())).await;
+        assert!(matches!(outcome, SwapOutcome::Applied(_)));
+
+        let paused = catalog.change(&queue, |document| document.paused = true).await.unwrap();
+        assert!(paused.paused);
+        assert_eq!(paused.settings.backlog_max, 7, "what is stored is what counts");
+        catalog.delete(&queue).await.unwrap();
+        assert!(store.document(key).await.unwrap().is_none());
+    }
 }

@@ -69,7 +69,7 @@ impl Bodies {
             })
             .await;
         if row.is_err() {
-            self.kept().cells.remove(&key);
+            self.forget_unread(key, &cell);
         }
         row.cloned()
     }
@@ -97,6 +97,18 @@ impl Bodies {
         }
     }
 
+    /// Nobody could read it. If another reader of the same cell could meanwhile, it stays.
+    fn forget_unread(&self, key: Key, cell: &Cell) {
+        let mut kept = self.kept();
+        let is_unread = |(other, _): &(Cell, usize)| Arc::ptr_eq(other, cell) && !cell.initialized();
+        if kept.cells.get(&key).is_some_and(is_unread) {
+            kept.cells.remove(&key);
+            if let Some(at) = kept.order.iter().rposition(|other| *other == key) {
+                kept.order.remove(at);
+            }
+        }
+    }
+
     fn shrink(&self, kept: &mut Kept) {
         // The newest stays, however large: somebody is about to use it.
         while kept.bytes > self.bytes_max && kept.order.len() > 1 {
@@ -104,10 +116,6 @@ impl Bodies {
             if let Some((_, bytes)) = kept.cells.remove(&key) {
                 kept.bytes -= bytes;
             }
-        }
-        // What failed to be read has left its key behind.
-        while kept.order.front().is_some_and(|key| !kept.cells.contains_key(key)) {
-            kept.order.pop_front();
         }
     }
 
@@ -152,6 +160,32 @@ mod tests {
         );
         assert!(a.is_ok() && b.is_ok());
         assert_eq!(reads.into_inner(), 1);
+    }
+
+    #[tokio::test]
+    async fn reads_that_fail_for_long_leave_nothing_behind() {
+        let bodies = Bodies::new(100);
+        bodies.keep(PARTITION, at(0), Arc::new(row()), 40);
+        for _ in 0..1_000 {
+            let failed = bodies.get_or_read(PARTITION, at(1), || async { Err("away") }).await;
+            assert_eq!(failed, Err("away"));
+        }
+        assert_eq!((bodies.kept().order.len(), bodies.kept().cells.len()), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn a_row_that_a_second_reader_got_is_kept_and_counted_once() {
+        let bodies = Bodies::new(100);
+        let (failed, read) = tokio::join!(
+            bodies.get_or_read(PARTITION, at(0), || async {
+                tokio::task::yield_now().await;
+                Err("away")
+            }),
+            bodies.get_or_read(PARTITION, at(0), || async { Ok::<_, &str>((row(), 40)) })
+        );
+        assert!(failed.is_err() && read.is_ok());
+        assert!(bodies.find(PARTITION, at(0)).is_some());
+        assert_eq!(bodies.kept().bytes, 40);
     }
 
     #[tokio::test]

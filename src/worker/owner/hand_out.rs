@@ -56,6 +56,7 @@ impl HandOuts {
 
     /// Gives an attempt to the pool, once its body is there.
     pub fn give(&self, hand_out: HandOut) {
+        self.pool.handed_out(self.reader.owner().partition(), hand_out.job, hand_out.attempt);
         let at = CommitRef { epoch_number: hand_out.place.epoch_number, commit: hand_out.place.commit };
         let at_hand = self.reader.row_at_hand(at);
         if let Some(given) = at_hand.and_then(|row| self.attempt(&hand_out, &row, None)) {

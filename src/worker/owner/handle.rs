@@ -78,18 +78,22 @@ impl OwnerHandle {
         &self,
         event: impl FnOnce(Ticket) -> Event + Send + 'static,
     ) -> Result<Reply, RequestError> {
-        if let Some(trouble) = self.trouble() {
-            return Err(unavailable(trouble.message));
-        }
-        let Ok(permit) = self.permits.clone().try_acquire_owned() else {
-            return Err(RequestError::Overloaded {
-                message: "too many requests wait for this partition".into(),
-                retry_after: OVERLOADED_RETRY,
-            });
-        };
+        let permit = self.permit()?;
         let (reply, answer) = oneshot::channel();
         self.send(Message::Ask { event: Box::new(event), reply, permit: Some(permit) })?;
         self.answered(answer).await
+    }
+
+    /// Room for one more request that waits for commits. While the store does not take those, nobody
+    /// is let in to wait.
+    fn permit(&self) -> Result<OwnedSemaphorePermit, RequestError> {
+        if let Some(trouble) = self.trouble() {
+            return Err(unavailable(trouble.message));
+        }
+        self.permits.clone().try_acquire_owned().map_err(|_| RequestError::Overloaded {
+            message: "too many requests wait for this partition".into(),
+            retry_after: OVERLOADED_RETRY,
+        })
     }
 
     /// Reports how an attempt ended. It is on its way when this returns; the receiver hears when it
@@ -106,7 +110,7 @@ impl OwnerHandle {
         &self,
         look: impl FnOnce(&mut Engine) -> T + Send + 'static,
     ) -> Result<T, RequestError> {
-        let (look, answer) = with_answer(look);
+        let (look, answer) = with_answer(look, Some(self.permit()?));
         self.send(Message::Look(look))?;
         self.answered(answer).await
     }
@@ -116,7 +120,7 @@ impl OwnerHandle {
         &self,
         look: impl FnOnce(&mut Engine) -> T + Send + 'static,
     ) -> Result<T, RequestError> {
-        let (look, answer) = with_answer(look);
+        let (look, answer) = with_answer(look, None);
         self.send(Message::Peek(look))?;
         answer.await.map_err(|_| owner_gone())
     }
@@ -178,11 +182,13 @@ impl OwnerHandle {
 
 fn with_answer<T: Send + 'static>(
     look: impl FnOnce(&mut Engine) -> T + Send + 'static,
+    permit: Option<OwnedSemaphorePermit>,
 ) -> (Look, oneshot::Receiver<T>) {
     let (sender, answer) = oneshot::channel();
     let look: Look = Box::new(move |engine| {
         let seen = look(engine);
         Box::new(move || {
+            drop(permit);
             // Whoever asked may have gone.
             let _ = sender.send(seen);
         })

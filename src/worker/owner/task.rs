@@ -384,11 +384,23 @@ impl Owner {
             }
         }
         self.hand_outs.opened(epoch);
-        if self.shared.alone && !std::mem::replace(&mut self.was_open, true) {
-            self.input(Input::Event(Event::OrphansGone));
+        if self.shared.alone {
+            match std::mem::replace(&mut self.was_open, true) {
+                false => self.input(Input::Event(Event::OrphansGone)),
+                true => self.end_lost_orphans(),
+            }
         }
         self.shared.pool.register(self.handle.clone());
         self.openings.send_modify(|openings| *openings += 1);
+    }
+
+    /// A start that was on its way when the last claim ended may have become history without having
+    /// been handed out: nobody will ever report its end.
+    fn end_lost_orphans(&mut self) {
+        let orphans = self.core.engine().map(|engine| engine.orphans()).unwrap_or_default();
+        for (job, attempt) in self.shared.pool.not_held(orphans) {
+            self.input(Input::Event(Event::OrphanGone { job, attempt }));
+        }
     }
 
     fn read_tokens(&mut self) {
