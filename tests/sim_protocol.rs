@@ -57,7 +57,7 @@ mod planted {
     use qdo::sim::{Invariant, Plan, run};
 
     /// Seeds within which each planted bug is to be found.
-    const SEEDS: u64 = 6_000;
+    const SEEDS: u64 = 20_000;
     const THREADS: usize = 2;
 
     /// The first seed that finds it, and by which invariant.

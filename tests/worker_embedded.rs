@@ -309,3 +309,54 @@ async fn an_id_that_never_was_is_unknown_and_a_deleted_one_is_gone() {
     requests.command("default", id, JobCommand::Delete).await.unwrap();
     assert!(matches!(requests.job("default", id).await, Err(RequestError::Gone(_))));
 }
+
+#[tokio::test]
+async fn an_error_of_a_class_that_the_queue_gives_up_on_is_the_last() {
+    let worker = builder()
+        .handler("classed", |context| async move {
+            let class = String::from_utf8(context.attempt.payload.to_vec())?;
+            Err(qdo::runner::Wish::fail("it does not work").class(class).into())
+        })
+        .start()
+        .await
+        .unwrap();
+    let requests = worker.requests();
+    let settings = QueueSettings {
+        max_attempts: 3,
+        backoff: quick(),
+        give_up_on: vec!["hopeless".into()],
+        ..QueueSettings::default()
+    };
+    requests.put_queue("default", "q", settings, None).await.unwrap();
+    for (class, attempts) in [("hopeless", 1), ("hopeful", 3)] {
+        let id = one(&requests, NewJob::new("classed", class)).await;
+        let failed = requests.wait("default", id, PATIENCE).await.unwrap();
+        assert_eq!((failed.state, failed.attempt), (JobState::Failed, attempts), "{class}");
+        assert_eq!(failed.error_class.as_deref(), Some(class));
+    }
+}
+
+#[tokio::test]
+async fn pausing_with_interrupt_gives_running_attempts_back_for_free() {
+    let worker = builder()
+        .handler("first-hangs", |context| async move {
+            if context.attempt.attempt == 1 {
+                std::future::pending::<()>().await;
+            }
+            Ok(Bytes::new())
+        })
+        .start()
+        .await
+        .unwrap();
+    let requests = worker.requests();
+    let id = one(&requests, NewJob::new("first-hangs", "1")).await;
+    until_running(&requests, 1).await;
+    assert_eq!(requests.pause_queue("default", "q", false).await.unwrap().counts.running, 1);
+    requests.pause_queue("default", "q", true).await.unwrap();
+    until_running(&requests, 0).await;
+    assert_eq!(requests.job("default", id).await.unwrap().state, JobState::Waiting);
+    requests.resume_queue("default", "q").await.unwrap();
+    let done = requests.wait("default", id, PATIENCE).await.unwrap();
+    assert_eq!((done.state, done.attempt), (JobState::Succeeded, 2));
+    assert_eq!((done.failures, done.interruptions), (0, 0));
+}

@@ -56,6 +56,9 @@ pub struct QueueRequest {
     /// Jobs that may wait; an enqueue beyond it is refused; 0 is no such bound.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backlog_max: Option<u64>,
+    /// Classes of errors (`timeout`, `signal`, or a handler's own) after which a job is not tried again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub give_up_on: Option<Vec<String>>,
     /// Partitions of its group, at its creation; a different number later is a conflict.
     #[schema(minimum = 1, maximum = 4096)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -74,6 +77,7 @@ impl QueueRequest {
             retention_count: Some(settings.retention_count),
             failed_retention: Some(settings.failed_retention),
             backlog_max: Some(settings.backlog_max),
+            give_up_on: Some(settings.give_up_on),
             partitions,
         }
     }

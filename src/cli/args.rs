@@ -217,6 +217,9 @@ pub(super) struct SettingArgs {
     /// Jobs that may wait; 0 is no such bound
     #[arg(long, value_name = "NUMBER")]
     pub backlog_max: Option<u64>,
+    /// A class of errors after which a job is not tried again, like timeout; may be repeated
+    #[arg(long, value_name = "CLASS")]
+    pub give_up_on: Vec<String>,
     /// Delay after the first failed attempt
     #[arg(long, value_name = "TIME")]
     pub backoff_base: Option<Span>,

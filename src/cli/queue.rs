@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::args::{QueueCommand, SettingArgs};
 use super::exit::{Exit, Failure};
 use super::job::state_ink;
-use super::out::{Ink, Out, can_ask, confirm, say};
+use super::out::{Ink, Out, can_ask, confirm, printable, say};
 use super::progress;
 use crate::client::Client;
 use crate::model::view::{Counts, QueueView};
@@ -244,6 +244,7 @@ fn show(queue: &QueueView, out: &Out) -> Result<(), Failure> {
             ("retention count", unbounded(settings.retention_count)),
             ("failed retention", unlimited(settings.failed_retention, "until retried or cleared")),
             ("backlog max", unbounded(settings.backlog_max)),
+            ("give up on", classes(&settings.give_up_on)),
         ]);
         out.facts(&facts)
     })
@@ -270,6 +271,7 @@ impl SettingArgs {
             ("retention_count", self.retention_count.map(Value::from)),
             ("failed_retention", span(self.failed_retention)),
             ("backlog_max", self.backlog_max.map(Value::from)),
+            ("give_up_on", (!self.give_up_on.is_empty()).then(|| Value::from(self.give_up_on.clone()))),
             ("backoff", (!backoff.is_empty()).then_some(Value::Object(backoff))),
         ];
         said.extend(settings.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
@@ -289,6 +291,10 @@ fn overlay(under: &mut Value, over: Value) {
     }
 }
 
+fn classes(classes: &[String]) -> String {
+    if classes.is_empty() { "no class of errors".to_owned() } else { printable(&classes.join(", ")) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -304,6 +310,7 @@ mod tests {
             retention_count: Some(5),
             failed_retention: Some(Span::from_secs(6)),
             backlog_max: Some(7),
+            give_up_on: vec!["timeout".into()],
             backoff_base: Some(Span::from_secs(8)),
             backoff_factor: Some(9.0),
             backoff_cap: Some(Span::from_secs(10)),

@@ -20,7 +20,7 @@ use crate::runner::{Handlers, RunsFolder};
 use crate::store::sqlite::{self, SqliteOptions, SqliteStore};
 use crate::store::{StoreError, StoreErrorKind};
 use crate::telemetry;
-use crate::worker::{StartError, Worker};
+use crate::worker::{StartError, Worker, WorkerSettings};
 
 /// The store's file in the data folder.
 pub(super) const STORE_FILE: &str = "qdo.sqlite";
@@ -61,8 +61,8 @@ impl Server {
             handlers
                 .insert(kind.clone(), more.get(kind).ok_or_else(|| Failure::failed("a handler is gone"))?);
         }
-        let worker =
-            Worker::builder(store).settings(config.worker_settings()).handlers(handlers).start().await?;
+        let settings = WorkerSettings { data_folder: Some(data.to_owned()), ..config.worker_settings() };
+        let worker = Worker::builder(store).settings(settings).handlers(handlers).start().await?;
         let token = token.map(|token| token.reveal().to_owned());
         let api_settings = ApiSettings { token, hosts: config.hosts.clone(), ..ApiSettings::default() };
         let router = api::router(worker.requests(), api_settings, metrics);

@@ -58,10 +58,14 @@ const ENTRIES: &[Entry] = &[
     entry("worker.partitions", "Partitions of a queue that is created without a number of its own."),
     entry(
         "worker.window_jobs_max",
-        "Jobs of one partition held in memory (about 50 bytes each); what is beyond stays in the store.",
+        "Jobs held in memory over all partitions (about 50 bytes each; every partition may have 32,768); what is beyond stays in the store.",
     ),
     entry("worker.requests_max", "Requests that may wait for one partition; more are answered 429."),
     entry("worker.bodies_bytes_max", "Bytes of payloads kept ready to be handed out."),
+    entry(
+        "worker.free_bytes_min",
+        "While fewer bytes are free where the data is, new jobs are answered 503: the rest is for those that are there already. 0 is no such bound.",
+    ),
     entry(
         "worker.stop_grace",
         "How long running attempts may go on when the server is stopped; what is not done by then is interrupted and runs again.",
@@ -84,6 +88,10 @@ const ENTRIES: &[Entry] = &[
     entry(
         "queue_defaults.backlog_max",
         "Jobs that may wait in a queue; more are refused with 429; 0 is no such bound.",
+    ),
+    entry(
+        "queue_defaults.give_up_on",
+        "Classes of errors after which a job is not tried again: `timeout`, `signal`, or a handler's own.",
     ),
     entry("queue_defaults.backoff.base", "Delay after the first failed attempt."),
     entry("queue_defaults.backoff.factor", "Factor from one delay to the next, 1 to 100."),

@@ -96,6 +96,8 @@ pub struct WorkerSection {
     pub requests_max: u64,
     /// Bytes of bodies kept ready.
     pub bodies_bytes_max: u64,
+    /// Free bytes below which new jobs are refused.
+    pub free_bytes_min: u64,
     /// How long running attempts may go on when the worker stops.
     pub stop_grace: Span,
 }
@@ -110,6 +112,7 @@ impl Default for WorkerSection {
             window_jobs_max: settings.window_jobs_max as u64,
             requests_max: settings.requests_max as u64,
             bodies_bytes_max: settings.bodies_bytes_max as u64,
+            free_bytes_min: settings.free_bytes_min,
             stop_grace: Span::from_secs(10),
         }
     }
@@ -152,6 +155,8 @@ impl Config {
             window_jobs_max: usize_of(self.worker.window_jobs_max),
             requests_max: usize_of(self.worker.requests_max),
             bodies_bytes_max: usize_of(self.worker.bodies_bytes_max),
+            data_folder: None,
+            free_bytes_min: self.worker.free_bytes_min,
         }
     }
 

@@ -85,15 +85,11 @@ impl Engine {
     }
 
     pub(super) fn orphan_gone(&mut self, id: JobId, attempt: u32) {
-        let orphan = self.running.iter().filter(|(_, running)| running.runner.is_none()).map(|(job, _)| *job);
-        let is_it = |job: &JobRef| self.is_attempt(*job, id, attempt);
-        if let Some(job) = orphan.filter(is_it).next() {
+        let Located::Here(job) = self.locate(id, None) else { return };
+        let is_current = self.segments.entry(job).is_some_and(|entry| entry.attempt == attempt);
+        if is_current && self.running.get(&job).is_some_and(|running| running.runner.is_none()) {
             self.interrupted(job);
         }
-    }
-
-    fn is_attempt(&self, job: JobRef, id: JobId, attempt: u32) -> bool {
-        self.id_and_entry(job).is_some_and(|(other, entry)| other == id && entry.attempt == attempt)
     }
 
     /// Attempts that were running before this owner came, and have not ended.
@@ -267,9 +263,11 @@ impl Engine {
                 let class = truncated(class, ERROR_CLASS_CHARS_MAX);
                 row.error_class = if class == INTERRUPTED_CLASS { "failed".into() } else { class };
                 self.queues.get_mut(entry.queue).happened(self.now_ms, Happening::Failed, 1);
+                let hopeless = self.queues.get(entry.queue).settings.give_up_on.contains(&row.error_class);
                 let delay_ms = match retry {
                     _ if failures >= end.max_attempts.max(1) => None,
                     Retry::GiveUp => None,
+                    Retry::Policy if hopeless => None,
                     Retry::After(ms) => Some(ms.min(DURATION_MS_MAX)),
                     Retry::Policy => Some(delay_ms(&end.backoff, id, attempt, failures)),
                 };

@@ -211,6 +211,11 @@ impl Engine {
         Ok(())
     }
 
+    /// So many jobs may be in memory from now on: what is more leaves with the next progress.
+    pub fn set_window(&mut self, jobs_max: usize) {
+        self.settings.window_jobs_max = jobs_max;
+    }
+
     /// True once the journal has been replayed: commits can be taken, requests are answered.
     pub fn is_open(&self) -> bool {
         self.opening.is_none()

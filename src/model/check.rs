@@ -3,8 +3,9 @@
 //! Each function answers the first thing that is wrong, with the name of its field.
 
 use super::limits::{
-    ATTEMPTS_MAX, BACKOFF_FACTOR_MAX, CONTENT_TYPE_BYTES_MAX, DURATION_MS_MAX, HEADERS_BYTES_MAX,
-    HEADERS_MAX, KEY_BYTES_MAX, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX, TAG_BYTES_MAX, TAGS_MAX, TIME_MS_MAX,
+    ATTEMPTS_MAX, BACKOFF_FACTOR_MAX, CONTENT_TYPE_BYTES_MAX, DURATION_MS_MAX, ERROR_CLASS_CHARS_MAX,
+    GIVE_UP_CLASSES_MAX, HEADERS_BYTES_MAX, HEADERS_MAX, KEY_BYTES_MAX, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX,
+    TAG_BYTES_MAX, TAGS_MAX, TIME_MS_MAX,
 };
 use super::{Backoff, Due, NewJob, PartitionId, QueueSettings};
 
@@ -195,7 +196,12 @@ pub fn queue_settings(settings: &QueueSettings) -> Result<(), Wrong> {
             return Err(Wrong::new(field, "is longer than ten years"));
         }
     }
-    Ok(())
+    if settings.give_up_on.len() > GIVE_UP_CLASSES_MAX {
+        let count = settings.give_up_on.len();
+        let message = format!("has {count} classes, at most {GIVE_UP_CLASSES_MAX} are taken");
+        return Err(Wrong::new("give_up_on", message));
+    }
+    settings.give_up_on.iter().try_for_each(|class| text("give_up_on", class, ERROR_CLASS_CHARS_MAX))
 }
 
 /// Number of partitions of a group.

@@ -36,6 +36,8 @@ pub const HEADERS_MAX: usize = 32;
 pub const HEADERS_BYTES_MAX: usize = 8 << 10;
 /// Characters of an error text.
 pub const ERROR_TEXT_CHARS_MAX: usize = 10_000;
+/// Error classes that a queue's settings name.
+pub const GIVE_UP_CLASSES_MAX: usize = 32;
 /// Characters of an error class.
 pub const ERROR_CLASS_CHARS_MAX: usize = 128;
 /// Latest time that is taken, Unix ms: the end of the year 9999.

@@ -55,6 +55,8 @@ pub struct QueueSettings {
     pub failed_retention: Span,
     /// Jobs that may wait; an enqueue beyond it is refused; 0 is no such bound.
     pub backlog_max: u64,
+    /// Classes of errors after which a job is not tried again, unless its handler asked for that.
+    pub give_up_on: Vec<String>,
 }
 
 impl Default for QueueSettings {
@@ -68,6 +70,7 @@ impl Default for QueueSettings {
             retention_count: 0,
             failed_retention: Span::from_secs(0),
             backlog_max: 0,
+            give_up_on: Vec::new(),
         }
     }
 }

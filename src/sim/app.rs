@@ -259,7 +259,9 @@ impl App {
     pub fn released(&mut self, up_to: u64) -> Vec<u64> {
         let first = self.given.front().is_some_and(|(commit, _)| *commit == 0);
         let mut facts = Vec::new();
-        while let Some((_, new)) = self.given.pop_front_if(|(commit, _)| *commit <= up_to) {
+        while self.given.front().is_some_and(|(commit, _)| *commit <= up_to)
+            && let Some((_, new)) = self.given.pop_front()
+        {
             facts.extend(new);
         }
         if first {

@@ -36,6 +36,8 @@ pub struct Plan {
     pub twice: u32,
     /// A coordinator gives up early: the outcome is not known.
     pub given_up: u32,
+    /// A coordinator crashes over a row of the tail that is written again, having reached nobody.
+    pub repeat_given_up: u32,
     /// A worker crashes before an effect.
     pub crash: u32,
     /// A worker is paused before an effect.
@@ -84,6 +86,7 @@ impl Plan {
             late: rarely(&mut rng, 100),
             twice: rarely(&mut rng, 50),
             given_up: rarely(&mut rng, 60),
+            repeat_given_up: rarely(&mut rng, 150),
             crash: rarely(&mut rng, 8),
             pause: rarely(&mut rng, 15),
             pause_ms: chaos_ms / 2,
@@ -116,6 +119,7 @@ impl Plan {
         add(Self { late: 0, ..*self });
         add(Self { twice: 0, ..*self });
         add(Self { given_up: 0, ..*self });
+        add(Self { repeat_given_up: 0, ..*self });
         add(Self { crash: 0, ..*self });
         add(Self { pause: 0, ..*self });
         add(Self { replica_down_every_ms: 0, ..*self });

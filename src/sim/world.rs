@@ -261,10 +261,8 @@ impl World {
     fn take(&mut self, event: Event) {
         match event {
             Event::Answer { caller, answer } => self.answered(caller, answer),
-            Event::Wake { worker, life } => {
-                if self.owners[worker].life == life {
-                    self.feed(worker, Input::Wake);
-                }
+            Event::Wake { worker, life } if self.owners[worker].life == life => {
+                self.feed(worker, Input::Wake);
             }
             Event::ClaimBy { worker } => self.claim(worker),
             _ => {}

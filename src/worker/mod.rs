@@ -14,6 +14,7 @@ pub(crate) mod owner;
 pub mod protocol;
 mod reader;
 mod requests;
+mod room;
 mod standalone;
 
 pub use requests::{DeleteQueue, JobCommand, JobFilter, OutputStream, RequestError, Requests};

@@ -1,6 +1,7 @@
 //! A worker that runs alone on one store: all partitions are its own.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use super::clock::Clock;
 use super::front::Front;
 use super::owner::Shared;
 use super::owner::bodies::Bodies;
+use super::room::Window;
 
 /// How long a stop waits for attempts that were told to end: handlers get their grace and the KILL.
 const REVOKED_PATIENCE: Duration = Duration::from_secs(30);
@@ -35,12 +37,16 @@ pub struct WorkerSettings {
     pub queue_defaults: QueueSettings,
     /// Partitions of a new group.
     pub partitions: u16,
-    /// Jobs of one partition held in memory.
+    /// Jobs held in memory, over all partitions (each may have 32,768 at least).
     pub window_jobs_max: usize,
     /// Requests that may wait for one partition; more are refused as overload.
     pub requests_max: usize,
     /// Bytes of bodies kept ready for the hand-out, over all partitions.
     pub bodies_bytes_max: usize,
+    /// Where the data is: while less than `free_bytes_min` is free there, new jobs are refused.
+    pub data_folder: Option<PathBuf>,
+    /// Bytes kept for jobs that are there already; 0 is no such bound.
+    pub free_bytes_min: u64,
 }
 
 impl Default for WorkerSettings {
@@ -53,6 +59,8 @@ impl Default for WorkerSettings {
             window_jobs_max: 1_000_000,
             requests_max: 10_000,
             bodies_bytes_max: 64 << 20,
+            data_folder: None,
+            free_bytes_min: 64 << 20,
         }
     }
 }
@@ -122,15 +130,14 @@ impl WorkerBuilder {
         let name = worker_name()?;
         let catalog = Arc::new(Catalog::open(store.clone()).await?);
         let pool = Pool::new(store.clone(), handlers, settings.slots, name.clone());
-        let engine =
-            EngineSettings { window_jobs_max: settings.window_jobs_max, ..EngineSettings::default() };
         let shared = Shared {
             store,
             clock: Arc::new(Clock::new()),
             bodies: Arc::new(Bodies::new(settings.bodies_bytes_max)),
             catalog: catalog.clone(),
             pool: pool.clone(),
-            engine,
+            engine: EngineSettings::default(),
+            window: Arc::new(Window::new(settings.window_jobs_max)),
             requests_max: settings.requests_max,
             name: Bytes::from(name),
             alone: true,

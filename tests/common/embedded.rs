@@ -136,16 +136,16 @@ impl Ledger {
         }
         let acknowledged = lock(&self.acknowledged).clone();
         for taken in acknowledged.values().filter(|taken| taken.cancel) {
-            let done = requests.command("default", taken.id, JobCommand::Cancel).await;
+            let done = patient(|| requests.command("default", taken.id, JobCommand::Cancel)).await;
             assert!(matches!(done, Ok(_) | Err(RequestError::Conflict(_))), "{done:?}");
         }
         for taken in acknowledged.values() {
-            let job = requests.wait("default", taken.id, PATIENCE).await.unwrap();
+            let job = patient(|| requests.wait("default", taken.id, PATIENCE)).await.unwrap();
             assert!(job.state.is_final(), "it does not end: {job:?}");
         }
         for queue in QUEUES {
             for job in list(requests, queue).await.iter().filter(|job| !job.state.is_final()) {
-                let job = requests.wait("default", job.id, PATIENCE).await.unwrap();
+                let job = patient(|| requests.wait("default", job.id, PATIENCE)).await.unwrap();
                 assert!(job.state.is_final(), "it does not end: {job:?}");
             }
         }
@@ -158,7 +158,7 @@ impl Ledger {
         let mut batches: HashMap<u64, (u64, u64)> = HashMap::new();
         for queue in QUEUES {
             let jobs = list(requests, queue).await;
-            let counts = match requests.queue("default", queue).await {
+            let counts = match patient(|| requests.queue("default", queue)).await {
                 Ok(queue) => queue.counts,
                 Err(RequestError::NotFound(_)) => Counts::default(),
                 Err(error) => panic!("queue {queue} can't be looked at: {error}"),
@@ -243,10 +243,26 @@ pub async fn try_start(
     builder.start().await
 }
 
+/// Asks again while the answer is that the store is in trouble: the last fault is still being mended.
+/// Whoever calls it bounds it.
+async fn patient<T, F: Future<Output = Result<T, RequestError>>>(
+    ask: impl Fn() -> F,
+) -> Result<T, RequestError> {
+    loop {
+        match ask().await {
+            Err(RequestError::Unavailable { .. } | RequestError::Overloaded { .. }) => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
 async fn list(requests: &Arc<dyn Requests>, queue: &str) -> Vec<JobView> {
     let (mut jobs, mut cursor) = (Vec::new(), None);
     loop {
-        let page = match requests.jobs("default", queue, JobFilter::default(), cursor, 1_000).await {
+        let ask = || requests.jobs("default", queue, JobFilter::default(), cursor.clone(), 1_000);
+        let page = match patient(ask).await {
             Ok(page) => page,
             // Nothing came to be enqueued there.
             Err(RequestError::NotFound(_)) => return jobs,

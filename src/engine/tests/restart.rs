@@ -145,6 +145,28 @@ fn a_runner_reports_to_whoever_owns_the_partition_by_then() {
 }
 
 #[test]
+fn one_attempt_that_no_runner_has_is_interrupted_alone() {
+    let mut world = World::new();
+    world.runner(1, &["a"], 2);
+    let ticket = world.enqueue(1, jobs("a", 2));
+    world.settle();
+    let ids = world.ids(ticket);
+    world.event(Event::OrphanGone { job: ids[0], attempt: 1 });
+    assert!(world.engine.orphans().is_empty(), "what this owner handed out is no orphan");
+    world.crash(0, false);
+    world.settle();
+    let mut orphans = world.engine.orphans();
+    orphans.sort_unstable();
+    assert_eq!(orphans, [(ids[0], 1), (ids[1], 1)]);
+    world.event(Event::OrphanGone { job: ids[0], attempt: 2 });
+    world.event(Event::OrphanGone { job: ids[1], attempt: 1 });
+    world.settle();
+    assert_eq!(world.state(ids[0]), Some(JobState::Running));
+    assert_eq!(world.state(ids[1]), Some(JobState::Scheduled));
+    world.check();
+}
+
+#[test]
 fn an_owner_whose_first_commit_is_lost_leaves_no_trace() {
     let mut world = World::new();
     world.enqueue(1, jobs("a", 3));

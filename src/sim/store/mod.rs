@@ -94,10 +94,8 @@ impl DurableSince {
                 let key = CommitKey { epoch: segment.epoch, commit: *commit };
                 self.commits.entry(key).or_insert(step);
             }
-            Write::Claim(claim) => {
-                if self.claims.iter().all(|(epoch, _)| *epoch != claim.epoch) {
-                    self.claims.push((claim.epoch, step));
-                }
+            Write::Claim(claim) if self.claims.iter().all(|(epoch, _)| *epoch != claim.epoch) => {
+                self.claims.push((claim.epoch, step));
             }
             _ => {}
         }
@@ -111,7 +109,7 @@ impl DurableSince {
 
 #[derive(Debug)]
 enum Kind {
-    Quorum(Quorum),
+    Quorum(Box<Quorum>),
     Atomic(Atomic),
 }
 
@@ -127,7 +125,7 @@ impl SimStore {
     /// An empty store.
     pub fn new(kind: StoreKind) -> Self {
         let kind = match kind {
-            StoreKind::Quorum => Kind::Quorum(Quorum::default()),
+            StoreKind::Quorum => Kind::Quorum(Box::default()),
             StoreKind::Atomic => Kind::Atomic(Atomic::default()),
         };
         Self { kind, durable: DurableSince::default() }

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use crate::worker::protocol::Request;
+
 use super::super::env::{Env, Fault};
 use super::super::world::Event;
 use super::rows::{Rows, Write};
@@ -44,6 +46,7 @@ impl Quorum {
         self.next += 1;
         let op = self.next;
         let write = write_of(&ask);
+        let repeats = matches!(ask, Ask::Call(Request::Repeat { .. }));
         self.ops.insert(
             op,
             Op {
@@ -57,7 +60,8 @@ impl Quorum {
             },
         );
         let timeout_ms = env.plan.delay_ms * TIMEOUT_DELAYS;
-        let given_up = env.fault(env.plan.given_up, Fault::Unknown);
+        let nobody = repeats && env.fault(env.plan.repeat_given_up, Fault::Unknown);
+        let given_up = nobody || env.fault(env.plan.given_up, Fault::Unknown);
         let give_up_ms = if given_up { env.rng.below(env.plan.delay_ms * 4) } else { timeout_ms };
         env.after(give_up_ms, Event::Store(StoreEvent::GiveUp { op }));
         // The way to the coordinator.
@@ -68,7 +72,8 @@ impl Quorum {
         match write {
             Some(write) => {
                 // A coordinator that crashes has reached some replicas, or none.
-                let reached = if given_up { env.rng.below(1 << REPLICAS) } else { u64::MAX };
+                let some = if nobody { 0 } else { env.rng.below(1 << REPLICAS) };
+                let reached = if given_up { some } else { u64::MAX };
                 self.send_write(env, op, way_ms, &Rc::new(write), reached);
             }
             None => self.send_read(env, op, way_ms),

@@ -32,6 +32,7 @@ impl Requests for Front {
                 message: format!("{} jobs are more than the {BATCH_JOBS_MAX} of one request", jobs.len()),
             });
         }
+        self.space.check()?;
         let now_ms = self.shared.clock.now_ms();
         jobs.iter().try_for_each(|job| check::new_job(job, now_ms))?;
         let bytes: usize = jobs.iter().map(|job| job.payload.len() + 256).sum();
@@ -268,6 +269,7 @@ impl Requests for Front {
     }
 
     async fn ready(&self) -> Result<(), String> {
+        self.space.check().map_err(|low| low.to_string())?;
         for owner in self.owners() {
             if let Some(trouble) = owner.trouble() {
                 return Err(format!("partition {}: {trouble}", owner.partition()));

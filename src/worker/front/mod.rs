@@ -21,6 +21,7 @@ use crate::model::{PartitionId, QueueSettings, check};
 use crate::worker::catalog::{Catalog, QueueEntry};
 use crate::worker::owner::{Owner, OwnerHandle, Shared, unavailable};
 use crate::worker::reader::Reader;
+use crate::worker::room::Space;
 use crate::worker::{RequestError, WorkerSettings};
 
 /// How long a request waits for its owner: longer is an outcome that is not known.
@@ -38,13 +39,15 @@ pub(crate) struct Front {
     settings: WorkerSettings,
     readers: Mutex<HashMap<PartitionId, Reader>>,
     payloads: Arc<Semaphore>,
+    space: Space,
     turn: AtomicUsize,
 }
 
 impl Front {
     pub fn new(shared: Shared, settings: WorkerSettings) -> Self {
         let payloads = Arc::new(Semaphore::new(PAYLOADS_BYTES_MAX / PAYLOAD_UNIT));
-        Self { shared, settings, readers: Mutex::default(), payloads, turn: AtomicUsize::new(0) }
+        let space = Space::new(settings.data_folder.clone(), settings.free_bytes_min);
+        Self { shared, settings, readers: Mutex::default(), payloads, space, turn: AtomicUsize::new(0) }
     }
 
     /// Starts the owners of a queue's partitions that have none yet.

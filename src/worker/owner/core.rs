@@ -157,6 +157,14 @@ impl Core {
         self.engine.as_ref().is_some_and(Engine::is_settled)
     }
 
+    /// So many jobs may be in memory from now on.
+    pub fn set_window(&mut self, jobs_max: usize) {
+        self.settings.window_jobs_max = jobs_max;
+        if let Some(engine) = &mut self.engine {
+            engine.set_window(jobs_max);
+        }
+    }
+
     /// Progress has been asked for and is not on its way yet, or a commit is.
     pub fn owes_progress(&self) -> bool {
         self.engine

@@ -26,6 +26,7 @@ use crate::worker::catalog::Catalog;
 use crate::worker::clock::Clock;
 use crate::worker::protocol::{ProtocolSettings, perform};
 use crate::worker::reader::Reader;
+use crate::worker::room::Window;
 
 use super::bodies::Bodies;
 use super::core::{Core, FoundTokens, Input, Output, decode_summary};
@@ -44,6 +45,8 @@ const CLAIM_RETRY: Duration = Duration::from_secs(1);
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// Tries of a take-over that fails, before the partition is parked.
 const TAKEOVERS_MAX: u32 = 3;
+/// A claim that lived for so long makes its failure the first one.
+const FAILURES_FORGOTTEN: Duration = Duration::from_secs(600);
 
 type Call = Pin<Box<dyn Future<Output = Input> + Send>>;
 
@@ -56,6 +59,7 @@ pub(crate) struct Shared {
     pub catalog: Arc<Catalog>,
     pub pool: Pool,
     pub engine: EngineSettings,
+    pub window: Arc<Window>,
     pub requests_max: usize,
     /// Written into claims.
     pub name: Bytes,
@@ -141,9 +145,15 @@ impl Owner {
     }
 
     async fn run(mut self) {
+        self.shared.window.join();
         let mut failures = 0;
         loop {
-            match self.run_claim().await {
+            let begun = Instant::now();
+            let end = self.run_claim().await;
+            if begun.elapsed() >= FAILURES_FORGOTTEN {
+                failures = 0;
+            }
+            match end {
                 End::Stopped => break,
                 End::Superseded => failures = 0,
                 End::Failed(error) => {
@@ -163,6 +173,7 @@ impl Owner {
             tokio::time::sleep(CLAIM_RETRY).await;
             self.core = new_core(&self.shared, self.partition);
         }
+        self.shared.window.leave();
         if let Some(done) = self.stopping.take() {
             let _ = done.send(());
         }
@@ -179,6 +190,7 @@ impl Owner {
     fn forget_requests(&mut self) {
         self.asked.clear();
         self.looks.clear();
+        self.early_peeks.clear();
         self.seen.clear();
         self.calls.clear();
         self.outputs.clear();
@@ -296,6 +308,7 @@ impl Owner {
     fn carry_out(&mut self) -> Option<End> {
         loop {
             let now_ms = self.now_ms();
+            self.core.set_window(self.shared.window.share());
             self.core.flush(now_ms, &mut self.outputs);
             if self.outputs.is_empty() {
                 return None;

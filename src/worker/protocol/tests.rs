@@ -601,3 +601,28 @@ fn a_late_answer_to_a_call_that_is_done_counts_for_nothing() {
     script.event(Event::Reply { call, reply: Reply::Appended(AppendOutcome::Unknown(away())) });
     assert!(script.said.is_empty() && script.calls.is_empty());
 }
+
+#[test]
+fn what_looks_damaged_is_said_only_after_a_fence_read_begun_after_that() {
+    let (mut script, own) = Script::owner();
+    script.commit(0);
+    script.append_answered(0, AppendOutcome::Durable);
+    let gone = StoreError::new(StoreErrorKind::Damaged, "a summary is gone");
+    script.event(Event::Damaged(gone.clone()));
+    script.fence_answered(own);
+    let failed = |effect: &Effect| matches!(effect, Effect::Failed(_));
+    assert!(!script.said.iter().any(failed), "that read began before the damage was seen");
+    script.fence_answered(own);
+    assert!(matches!(script.said.last(), Some(Effect::Failed(error)) if *error == gone));
+    assert!(!script.protocol.can_append());
+}
+
+#[test]
+fn a_claim_that_was_overtaken_while_it_opened_is_superseded_and_not_damaged() {
+    let (mut script, own) = Script::owner();
+    let gone = StoreError::new(StoreErrorKind::Damaged, "a summary is gone");
+    script.event(Event::Damaged(gone));
+    let higher = epoch(own.number + 1, 9);
+    script.fence_answered(higher);
+    assert!(matches!(script.said[..], [Effect::Superseded { by }] if by == higher));
+}
