@@ -132,7 +132,7 @@ pub enum Effect {
     LoadSegment { segment: u32, name: SegmentName, as_of: CommitRef },
     /// Read bodies and history of those jobs; answered by [`Event::Rewrite`].
     ReadForRewrite { segment: u32, name: SegmentName, jobs: Vec<RewriteRequest> },
-    /// A segment may be dropped once the conditions of DESIGN.md §4, *Dropping*, hold.
+    /// A segment may be dropped once the conditions of `docs/proof.md` (5) hold.
     Drop { name: SegmentName, condemned_by: u64 },
 }
 
@@ -256,7 +256,7 @@ pub struct Progress {
     pub in_use: Vec<(SegmentName, CommitRef)>,
 }
 
-/// What a new owner starts from (DESIGN.md §4, *Cut*).
+/// What a new owner starts from (`docs/proof.md`, 4).
 #[derive(Clone, Debug)]
 pub struct TakenOver {
     /// The new epoch.

@@ -3,7 +3,7 @@
 //!
 //! First every segment that the tail speaks of is read, then the tail is applied with the same
 //! transitions as live decisions. What cannot be made sense of ends the take-over with an error
-//! that names it: nothing is guessed, and the partition is parked (DESIGN.md §6).
+//! that names it: nothing is guessed, and the partition is parked.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

@@ -32,7 +32,7 @@ impl fmt::Display for PartitionId {
 
 /// A claim's order number, and the 64 random bits that were drawn for it.
 ///
-/// Epochs are ordered by number, then incarnation (DESIGN.md §4).
+/// Epochs are ordered by number, then incarnation (`docs/proof.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch {
     /// Highest number seen plus one; starts at 1; at most [`Epoch::NUMBER_MAX`].

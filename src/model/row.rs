@@ -44,7 +44,7 @@ pub struct ChainLink {
     pub cut: u64,
 }
 
-/// What row 0 of a journal says of its predecessor (DESIGN.md §4, *Cut*).
+/// What row 0 of a journal says of its predecessor (`docs/proof.md`, 4).
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Origin {
     /// The head that this epoch goes on from; none for the first epoch of a partition.

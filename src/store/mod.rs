@@ -1,6 +1,6 @@
 //! The store port: where facts live.
 //!
-//! One small trait with four kinds of thing (DESIGN.md §5): documents, claims, the journal and the
+//! One small trait with four kinds of thing: documents, claims, the journal and the
 //! index. Every backend passes the same suite ([`conformance`]). Nothing in the port decides by a
 //! clock, and no row is ever changed: a row is written once, repeated with the same bytes if its
 //! outcome is not known, and dropped with its segment.
@@ -122,7 +122,7 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<Vec<(u64, Bytes)>, StoreError>;
 
     /// Deletes a segment: its commits, blobs and summaries. Only after the conditions of
-    /// DESIGN.md §4, *Dropping*. Repeating it changes nothing.
+    /// `docs/proof.md` (5). Repeating it changes nothing.
     async fn drop_segment(&self, segment: SegmentKey) -> WriteOutcome;
 
     /// Deletes superseded progress rows, summaries and claims of a partition: progress older than

@@ -34,7 +34,7 @@ pub enum Event {
     },
     /// Progress, to be written once the commit that it is as of is released.
     Progress(NewProgress),
-    /// A segment to be dropped once the conditions of DESIGN.md §4, *Dropping*, hold.
+    /// A segment to be dropped once the conditions of `docs/proof.md` (5) hold.
     Drop {
         /// Which.
         segment: SegmentKey,

@@ -1,4 +1,4 @@
-//! Who counts: claims, the journal, the fence and the cut (DESIGN.md §4), for one partition and one
+//! Who counts: claims, the journal, the fence and the cut (`docs/proof.md`), for one partition and one
 //! claim of it, without I/O.
 //!
 //! ```text

@@ -7,7 +7,7 @@
 //!
 //! A claimant reads only after its claim is durable: if a fence read that began after progress was
 //! durable does not see the claim, the claimant will read that progress or a later one, and needs
-//! nothing of what goes now (DESIGN.md §4, *Dropping*).
+//! nothing of what goes now (`docs/proof.md`, 5).
 
 use std::collections::VecDeque;
 
