@@ -54,6 +54,9 @@ impl Front {
                 ),
                 retry_after: Duration::from_secs(5),
             }),
+            Reply::TooMany { what, max } => Err(RequestError::Conflict(format!(
+                "partition {partition} has had {max} {what} since it was opened, which is all it takes: use fewer"
+            ))),
             Reply::UnknownQueue => {
                 Err(RequestError::NotFound(format!("queue {:?} has just been deleted", &*queue.name)))
             }
