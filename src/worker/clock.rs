@@ -66,4 +66,13 @@ mod tests {
         assert_eq!(clock.at(2_000_000, 2_000), 2_000_000, "set forward: it follows");
         assert_eq!(clock.at(2_000_100, 2_100), 2_000_100);
     }
+
+    #[test]
+    fn a_laptop_that_slept_knows_how_long() {
+        const NIGHT_MS: u64 = 8 * 3_600_000;
+        let clock = Clock { base_ms: Mutex::new(1_000_000) };
+        assert_eq!(clock.at(1_000_500, 500), 1_000_500);
+        // Time since boot counts the night, and so does the wall.
+        assert_eq!(clock.at(1_000_500 + NIGHT_MS, 500 + NIGHT_MS), 1_000_500 + NIGHT_MS);
+    }
 }
