@@ -16,6 +16,7 @@ mod reader;
 mod requests;
 mod room;
 mod standalone;
+pub(crate) mod supervisor;
 
 pub use requests::{DeleteQueue, JobCommand, JobFilter, OutputStream, RequestError, Requests};
 pub use standalone::{StartError, Worker, WorkerBuilder, WorkerSettings};
