@@ -107,12 +107,18 @@ listener() {
     echo "another program"
 }
 
-# free NAME: all ports of a server are.
+# free NAME: all ports of a server are. A holder waits for another to leave.
 free() {
     for port in $(ports "$1"); do
-        if who=$(listener "$(address "$1")" "$port"); then
-            fail "$1 needs $(address "$1"):$port, where $who listens: stop that, or use --offset 100"
-        fi
+        told=
+        while who=$(listener "$(address "$1")" "$port"); do
+            if [ "$HOLD" = 0 ] || [ $(($(date +%s) - SINCE)) -ge "$DEADLINE" ]; then
+                fail "$1 needs $(address "$1"):$port, where $who listens: stop that, or choose another --offset"
+            fi
+            [ -n "$told" ] || say "$1 waits for $(address "$1"):$port, where $who listens"
+            told=1
+            sleep 1
+        done
     done
 }
 

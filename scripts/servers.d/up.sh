@@ -69,10 +69,12 @@ cmd_up() {
     for kind in $KINDS_WANTED; do need_jars "$kind"; done
     SINCE=$(date +%s)
     lock_unheld
+    SINCE=$(date +%s)
     if [ "$FRESH" = 1 ]; then
         # shellcheck disable=SC2046 # names are words
         stop $(NODES=3 && names $KINDS)
-        rm -rf "$FOLDER"/cassandra-[123] "$FOLDER"/zookeeper-[123] "$FOLDER/tls" "$FOLDER/settings"
+        rm -rf "$FOLDER"/cassandra-[123] "$FOLDER"/zookeeper-[123] "$FOLDER/tls" "$FOLDER/user-made" \
+            "$FOLDER/settings"
     fi
     if [ -e "$FOLDER/settings" ] && [ "$(grep -v KIND= "$FOLDER/settings")" != "$(settings)" ]; then
         fail "$FOLDER has servers with other settings ($(grep -v KIND= "$FOLDER/settings" | tr '\n' ' ')): take those, or --fresh to lose their data, or another --folder"

@@ -2,7 +2,9 @@
 # shellcheck shell=sh
 
 zookeeper_ports() {
-    echo $((2180 + $1 + OFFSET)) $((2190 + $1 + OFFSET)) $((2800 + $1 + OFFSET)) $((3810 + $1 + OFFSET))
+    echo $((2180 + $1 + OFFSET))
+    if [ "$TLS" = 1 ]; then echo $((2190 + $1 + OFFSET)); fi
+    if [ "$NODES" = 3 ]; then echo $((2800 + $1 + OFFSET)) $((3810 + $1 + OFFSET)); fi
 }
 
 # role N: alone, leader, follower or looking, as its log has it.
