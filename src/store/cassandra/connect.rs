@@ -76,7 +76,9 @@ async fn session(options: &CassandraOptions) -> Result<Session, StoreError> {
         builder = builder.tls_context(Some(tls::client(file)?));
     }
     builder = match (&options.datacenter, &options.rack) {
-        (Some(datacenter), Some(rack)) => builder.prefer_datacenter_and_rack(datacenter.clone(), rack.clone()),
+        (Some(datacenter), Some(rack)) => {
+            builder.prefer_datacenter_and_rack(datacenter.clone(), rack.clone())
+        }
         (Some(datacenter), None) => builder.prefer_datacenter(datacenter.clone()),
         (None, _) => builder,
     };

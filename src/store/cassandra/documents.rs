@@ -33,17 +33,12 @@ struct Stored {
 
 impl Stored {
     fn document(&self) -> Option<Document> {
-        self.is_live
-            .then(|| Document { version: self.version.cast_unsigned(), value: self.value.clone() })
+        self.is_live.then(|| Document { version: self.version.cast_unsigned(), value: self.value.clone() })
     }
 }
 
 impl Link {
-    async fn stored(
-        &self,
-        statement: &PreparedStatement,
-        key: &str,
-    ) -> Result<Option<Stored>, StoreError> {
+    async fn stored(&self, statement: &PreparedStatement, key: &str) -> Result<Option<Stored>, StoreError> {
         let result = self.read(statement, (kind(key), key)).await?;
         let row = first_row::<(i64, bool, &[u8], i64)>("a document", &result)?;
         Ok(row.map(|(version, is_live, value, writer)| Stored {
@@ -105,9 +100,7 @@ impl Link {
         let statement = &self.connected.statements.documents;
         let mut pages = self.pages(statement, (kind, from), limit.saturating_add(1).min(FIRST_PAGE_ROWS));
         while let Some(page) = pages.next().await? {
-            for (key, version, is_live, value) in
-                rows::<(String, i64, bool, &[u8])>("a document", &page)?
-            {
+            for (key, version, is_live, value) in rows::<(String, i64, bool, &[u8])>("a document", &page)? {
                 if found.len() == limit || !key.starts_with(prefix) {
                     return Ok(found);
                 }
@@ -170,7 +163,8 @@ impl Link {
                 base = version;
             }
         }
-        let busy = || StoreError::new(StoreErrorKind::Unavailable, format!("{key:?} is being written by others"));
+        let busy =
+            || StoreError::new(StoreErrorKind::Unavailable, format!("{key:?} is being written by others"));
         match unknown {
             Some(error) => SwapOutcome::Unknown(error),
             None => SwapOutcome::Refused(busy()),
@@ -189,9 +183,7 @@ impl Link {
         let statements = &self.connected.statements;
         let (kind, value) = (kind(key), value.as_ref());
         match base {
-            None => {
-                self.applied(&statements.swap_new, (kind, key, next(None), is_live, value, writer)).await
-            }
+            None => self.applied(&statements.swap_new, (kind, key, next(None), is_live, value, writer)).await,
             Some(version) => {
                 let values = (next(base), is_live, value, writer, kind, key, version);
                 self.applied(&statements.swap, values).await
@@ -205,8 +197,7 @@ impl Link {
         values: impl SerializeRow,
     ) -> Result<bool, StoreError> {
         let result = self.swap(statement, values).await?;
-        let result =
-            result.into_rows_result().map_err(|error| error::unreadable("an outcome", error))?;
+        let result = result.into_rows_result().map_err(|error| error::unreadable("an outcome", error))?;
         let row = first_row::<scylla::value::Row>("an outcome", &result)?;
         let applied = row.and_then(|row| row.columns.first().cloned().flatten()?.as_boolean());
         applied.ok_or_else(|| error::unreadable("an outcome", "it does not say whether it was applied"))

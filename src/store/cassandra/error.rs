@@ -118,7 +118,9 @@ fn of_pool(error: &ConnectionPoolError) -> StoreError {
 fn reason(error: &ConnectionPoolError) -> String {
     let ConnectionPoolError::Broken { last_connection_error } = error else { return error.to_string() };
     match last_connection_error {
-        ConnectionError::ConnectTimeout => "no answer in time; is it up, and is its firewall open?".to_owned(),
+        ConnectionError::ConnectTimeout => {
+            "no answer in time; is it up, and is its firewall open?".to_owned()
+        }
         ConnectionError::IoError(error) => {
             let text = error.to_string();
             let tls = ["certificate", "corrupt message", "received fatal alert", "HandshakeFailure"];

@@ -81,11 +81,15 @@ impl Link {
             ),
             Some(other) => (
                 Durability::Unknown,
-                format!("node {address} has commitlog_sync: {other}, which this version of qdo does not know"),
+                format!(
+                    "node {address} has commitlog_sync: {other}, which this version of qdo does not know"
+                ),
             ),
             None => (
                 Durability::Unknown,
-                format!("node {address} does not show its setting of commitlog_sync; look into its configuration"),
+                format!(
+                    "node {address} does not show its setting of commitlog_sync; look into its configuration"
+                ),
             ),
         }
     }

@@ -17,9 +17,7 @@ const FIRST_PAGE_ROWS: usize = 256;
 /// What of a value is in the key. A longer key is never a value's own bytes.
 fn value_key(value: &[u8]) -> Vec<u8> {
     match value.get(..VALUE_KEY_BYTES) {
-        Some(beginning) if value.len() > VALUE_KEY_BYTES => {
-            [beginning, &Sha256::digest(value)[..]].concat()
-        }
+        Some(beginning) if value.len() > VALUE_KEY_BYTES => [beginning, &Sha256::digest(value)[..]].concat(),
         _ => value.to_vec(),
     }
 }

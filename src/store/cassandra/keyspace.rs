@@ -146,8 +146,9 @@ async fn create(
     for table in &TABLES {
         make(create_table(name, table, is_scylla)).await?;
     }
-    let mut finish =
-        Statement::new(format!("INSERT INTO {name}.settings (name, value) VALUES ('format', ?) IF NOT EXISTS"));
+    let mut finish = Statement::new(format!(
+        "INSERT INTO {name}.settings (name, value) VALUES ('format', ?) IF NOT EXISTS"
+    ));
     finish.set_execution_profile_handle(Some(swap.clone()));
     session.query_unpaged(finish, (FORMAT,)).await.map_err(|error| error::of_request(&error))?;
     Ok(())

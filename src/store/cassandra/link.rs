@@ -42,7 +42,12 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(connected: Connected, reads: Arc<Hedge>, writes: Arc<Hedge>, concurrency: usize) -> Self {
+    pub(super) fn new(
+        connected: Connected,
+        reads: Arc<Hedge>,
+        writes: Arc<Hedge>,
+        concurrency: usize,
+    ) -> Self {
         let permits = Semaphore::new(concurrency.clamp(1, Semaphore::MAX_PERMITS));
         Self { connected, counters: Counters::default(), reads, writes, permits }
     }
@@ -186,9 +191,7 @@ pub(super) fn first_row<'a, R: DeserializeRow<'a, 'a>>(
 }
 
 /// Rows by CQL partition, in batches of bounded size.
-pub(super) fn batches<K: PartialEq, T>(
-    rows: impl IntoIterator<Item = (K, usize, T)>,
-) -> Vec<Vec<T>> {
+pub(super) fn batches<K: PartialEq, T>(rows: impl IntoIterator<Item = (K, usize, T)>) -> Vec<Vec<T>> {
     let mut batches: Vec<Vec<T>> = Vec::new();
     let mut open: Option<(K, usize)> = None;
     for (key, bytes, row) in rows {

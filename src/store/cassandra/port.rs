@@ -9,8 +9,7 @@ use bytes::Bytes;
 use super::super::count::add;
 use super::super::{
     Append, AppendOutcome, BlobChunk, Claim, CommitKey, Document, IndexEntry, SegmentKey, Store,
-    StoreCounters, StoreError, StoreErrorKind, StoreHealth, StoredCommit, SwapOutcome, WriteOutcome,
-    checks,
+    StoreCounters, StoreError, StoreErrorKind, StoreHealth, StoredCommit, SwapOutcome, WriteOutcome, checks,
 };
 use super::link::{Link, first_row};
 use super::{CassandraStore, error};

@@ -55,7 +55,7 @@ pub(super) const TABLES: [(&str, &str, &str); 8] = [
         " AND CLUSTERING ORDER BY (epoch DESC, number DESC, part ASC)",
     ),
     (
-        "entries",
+        "index_entries",
         "scope text, bucket bigint, term blob, value_key blob, value blob, \
          PRIMARY KEY ((scope, bucket), term, value_key)",
         "",
@@ -67,9 +67,7 @@ pub(super) const TABLES: [(&str, &str, &str); 8] = [
 pub(super) fn create_table(keyspace: &str, table: &(&str, &str, &str), is_scylla: bool) -> String {
     let (name, columns, options) = table;
     let repair = if is_scylla { "" } else { " AND read_repair = 'BLOCKING'" };
-    format!(
-        "CREATE TABLE IF NOT EXISTS {keyspace}.{name} ({columns}) WITH comment = 'qdo'{repair}{options}"
-    )
+    format!("CREATE TABLE IF NOT EXISTS {keyspace}.{name} ({columns}) WITH comment = 'qdo'{repair}{options}")
 }
 
 pub(super) fn partition(partition: PartitionId) -> String {
@@ -142,11 +140,7 @@ pub(super) fn read_as_of(text: &str) -> Result<CommitKey, StoreError> {
 }
 
 /// The reverse of [`segment`].
-pub(super) fn read_segment(
-    partition: &str,
-    epoch: &str,
-    segment: i64,
-) -> Result<SegmentKey, StoreError> {
+pub(super) fn read_segment(partition: &str, epoch: &str, segment: i64) -> Result<SegmentKey, StoreError> {
     let segment = u32::try_from(segment).map_err(|_| unreadable("a segment", &segment.to_string()))?;
     Ok(SegmentKey { partition: read_partition(partition)?, epoch: read_epoch(epoch)?, segment })
 }

@@ -89,11 +89,11 @@ statements! {
     drop_progress: Write "DELETE FROM $.progress USING TIMESTAMP 2 WHERE partition = ? AND epoch < ?"
     drop_progress_of: Write "DELETE FROM $.progress USING TIMESTAMP 2 WHERE partition = ? AND epoch = ? AND number < ?"
 
-    insert_entry: Write "INSERT INTO $.entries (scope, bucket, term, value_key) VALUES (?, ?, ?, ?) USING TIMESTAMP 1"
-    insert_long_entry: Write "INSERT INTO $.entries (scope, bucket, term, value_key, value) VALUES (?, ?, ?, ?, ?) USING TIMESTAMP 1"
-    entries: Read "SELECT term, value_key, value FROM $.entries WHERE scope = ? AND bucket = ? AND term = ?"
-    entries_after: Read "SELECT term, value_key, value FROM $.entries WHERE scope = ? AND bucket = ? AND term > ?"
-    drop_entries: Write "DELETE FROM $.entries USING TIMESTAMP 2 WHERE scope = ? AND bucket = ?"
+    insert_entry: Write "INSERT INTO $.index_entries (scope, bucket, term, value_key) VALUES (?, ?, ?, ?) USING TIMESTAMP 1"
+    insert_long_entry: Write "INSERT INTO $.index_entries (scope, bucket, term, value_key, value) VALUES (?, ?, ?, ?, ?) USING TIMESTAMP 1"
+    entries: Read "SELECT term, value_key, value FROM $.index_entries WHERE scope = ? AND bucket = ? AND term = ?"
+    entries_after: Read "SELECT term, value_key, value FROM $.index_entries WHERE scope = ? AND bucket = ? AND term > ?"
+    drop_entries: Write "DELETE FROM $.index_entries USING TIMESTAMP 2 WHERE scope = ? AND bucket = ?"
 
     clock: Read "SELECT toUnixTimestamp(now()) FROM system.local"
 }
