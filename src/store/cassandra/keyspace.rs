@@ -33,32 +33,35 @@ pub(super) async fn open(
     swap: &ExecutionProfileHandle,
 ) -> Result<u32, StoreError> {
     let name = &options.keyspace;
-    let mut replication = replication(session, name).await?;
-    let tables = if replication.is_some() { tables(session, name).await? } else { Vec::new() };
+    let mut replicas = replicas(session, name, datacenter).await?;
+    let tables = if replicas.is_some() { tables(session, name).await? } else { Vec::new() };
     let has_settings = tables.iter().any(|table| table == "settings");
     let mut format = if has_settings { format(session, name).await? } else { None };
     if format.is_none() {
         if !options.create_schema {
-            return Err(missing(name, replication.is_some()));
+            return Err(missing(name, replicas.is_some()));
         }
         create(session, options, datacenter, swap).await?;
-        replication = self::replication(session, name).await?;
+        replicas = self::replicas(session, name, datacenter).await?;
         format = self::format(session, name).await?;
     }
-    match format {
-        Some(format) if format > FORMAT => {
-            return Err(StoreError::new(
-                StoreErrorKind::NewerFormat,
-                format!(
-                    "keyspace {name} is of format {format}, and this version of qdo knows {FORMAT}: install a newer one"
-                ),
-            ));
-        }
-        Some(_) => {}
-        None => return Err(missing(name, true)),
+    let (Some(replicas), Some(format)) = (replicas, format) else { return Err(missing(name, true)) };
+    if format > FORMAT {
+        return Err(StoreError::new(
+            StoreErrorKind::NewerFormat,
+            format!(
+                "keyspace {name} is of format {format}, and this version of qdo knows {FORMAT}: install a newer one"
+            ),
+        ));
     }
-    let replicas = replicas(replication.unwrap_or_default(), datacenter);
-    enough(session, name, datacenter, replicas)?;
+    if replicas < REPLICAS_ADVISED {
+        tracing::warn!(
+            keyspace = name,
+            datacenter,
+            replicas,
+            "with fewer than {REPLICAS_ADVISED} replicas the store stops when one node is down; a lost disk may lose jobs"
+        );
+    }
     Ok(replicas)
 }
 
@@ -69,13 +72,16 @@ fn missing(name: &str, is_there: bool) -> StoreError {
     ))
 }
 
-/// The replication of a keyspace, if it is there.
-async fn replication(session: &Session, name: &str) -> Result<Option<BTreeMap<String, String>>, StoreError> {
+/// The replicas of a keyspace in the data centre, if it is there. They must be able to make a quorum.
+async fn replicas(session: &Session, name: &str, datacenter: &str) -> Result<Option<u32>, StoreError> {
     let select = "SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = ?";
     let result = session.query_unpaged(select, (name,)).await.map_err(|error| error::of_request(&error))?;
     let result = result.into_rows_result().map_err(|error| error::unreadable("a keyspace", error))?;
     let row = first_row::<(BTreeMap<String, String>,)>("a keyspace", &result)?;
-    Ok(row.map(|(replication,)| replication))
+    let Some((replication,)) = row else { return Ok(None) };
+    let replicas = replicas_in(&replication, datacenter);
+    enough(session, name, datacenter, replicas)?;
+    Ok(Some(replicas))
 }
 
 async fn tables(session: &Session, name: &str) -> Result<Vec<String>, StoreError> {
@@ -123,7 +129,7 @@ async fn create(
         statement.set_execution_profile_handle(Some(at_maker.clone()));
         session.query_unpaged(statement, ()).await.map_err(|error| of_creation(&error, name))
     };
-    if replication(session, name).await?.is_none() {
+    if replicas(session, name, datacenter).await?.is_none() {
         let factors = match &options.replication {
             Replication::Factor(factor) => {
                 fits(datacenter, *factor, nodes.len())?;
@@ -188,14 +194,14 @@ fn quoted(text: &str) -> String {
 }
 
 /// The copies of each row in a data centre.
-fn replicas(replication: BTreeMap<String, String>, datacenter: &str) -> u32 {
+fn replicas_in(replication: &BTreeMap<String, String>, datacenter: &str) -> u32 {
     let factor = replication.get(datacenter).or_else(|| replication.get("replication_factor"));
     // "3/1" has transient replicas, which do not count as copies.
     let full = factor.and_then(|factor| factor.split('/').next());
     full.and_then(|factor| factor.parse().ok()).unwrap_or(0)
 }
 
-/// Refuses a keyspace that can never answer at quorum, and warns of one that a lost node stops.
+/// Refuses a keyspace that can never answer at quorum.
 fn enough(session: &Session, name: &str, datacenter: &str, replicas: u32) -> Result<(), StoreError> {
     let nodes = nodes_of(session, datacenter).len();
     if replicas == 0 {
@@ -208,17 +214,9 @@ fn enough(session: &Session, name: &str, datacenter: &str, replicas: u32) -> Res
         return Err(StoreError::new(
             StoreErrorKind::Unavailable,
             format!(
-                "keyspace {name} has {replicas} replicas in data centre {datacenter}, of which {quorum} must answer, and there are {nodes} nodes: add nodes, or alter its replication"
+                "keyspace {name} has {replicas} replicas in data centre {datacenter}, of which {quorum} must answer, and the number of nodes there is {nodes}: add nodes, or alter its replication"
             ),
         ));
-    }
-    if replicas < REPLICAS_ADVISED {
-        tracing::warn!(
-            keyspace = name,
-            datacenter,
-            replicas,
-            "with fewer than {REPLICAS_ADVISED} replicas the store stops when one node is down; a lost disk may lose jobs"
-        );
     }
     Ok(())
 }
@@ -230,7 +228,8 @@ mod tests {
     #[test]
     fn replicas_are_those_of_the_data_centre() {
         let of = |entries: &[(&str, &str)]| {
-            replicas(entries.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(), "dc1")
+            let owned = entries.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            replicas_in(&owned, "dc1")
         };
         assert_eq!(of(&[("class", "NetworkTopologyStrategy"), ("dc1", "3"), ("dc2", "5")]), 3);
         assert_eq!(of(&[("class", "SimpleStrategy"), ("replication_factor", "2")]), 2);
