@@ -22,6 +22,7 @@ use tokio::sync::watch;
 
 use crate::model::PartitionId;
 
+pub mod assign;
 mod check;
 mod local;
 
