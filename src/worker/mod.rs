@@ -11,6 +11,8 @@ mod catalog;
 mod clock;
 mod front;
 pub(crate) mod owner;
+#[doc(hidden)]
+pub mod peer;
 pub mod protocol;
 mod reader;
 mod requests;
