@@ -12,6 +12,8 @@ mod clock;
 mod front;
 pub(crate) mod owner;
 pub(crate) mod partition;
+#[doc(hidden)]
+pub mod peer;
 pub mod protocol;
 mod reader;
 mod requests;
