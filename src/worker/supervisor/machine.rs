@@ -39,9 +39,16 @@ const NAMED_MAX: usize = 5;
 #[derive(Debug)]
 pub(super) enum Standing {
     /// No session; one is begun at that time.
-    Apart { join_ms: u64 },
-    Joining { call: Call },
-    In { state: SessionState, view: Option<Arc<View>> },
+    Apart {
+        join_ms: u64,
+    },
+    Joining {
+        call: Call,
+    },
+    In {
+        state: SessionState,
+        view: Option<Arc<View>>,
+    },
 }
 
 /// Something to be done until it has been.
@@ -116,6 +123,7 @@ pub(crate) struct Machine {
     pub(super) members: BTreeMap<WorkerId, Member>,
     pub(super) settling: Settling,
     pub(super) partitions: BTreeMap<PartitionId, PartitionName>,
+    pub(super) partition_list: Vec<PartitionName>,
     catalog_number: Option<u64>,
     pub(super) plan: Plan,
 
@@ -161,6 +169,7 @@ impl Machine {
             members: BTreeMap::new(),
             settling: Settling::default(),
             partitions: BTreeMap::new(),
+            partition_list: Vec::new(),
             catalog_number: None,
             plan: Plan::default(),
             places: Places::default(),
@@ -280,7 +289,8 @@ impl Machine {
         match state {
             SessionState::Sure => out.push(Output::SetSure(true)),
             SessionState::Unsure => {
-                let text = "no answer from the coordinator: nothing is started or acknowledged until there is";
+                let text =
+                    "no answer from the coordinator: nothing is started or acknowledged until there is";
                 out.push(Output::Say(Level::Warn, text.to_owned()));
                 out.push(Output::SetSure(false));
             }
@@ -401,8 +411,7 @@ impl Machine {
             _ => return,
         };
         let mine = self.view().is_some_and(|view| view.owners.get(&partition) == Some(&self.me));
-        let owned =
-            Place::Owned { seen: mine, confirm_ms: self.now_ms + CONFIRM_MS, confirming: None };
+        let owned = Place::Owned { seen: mine, confirm_ms: self.now_ms + CONFIRM_MS, confirming: None };
         match outcome {
             Ok(LockOutcome::Locked) if !confirmed && !self.keeps(partition) => {
                 self.places.set(partition, Place::unlocking(self.now_ms));
@@ -465,7 +474,8 @@ impl Machine {
     }
 
     fn handed_over(&mut self, call: Call, partition: PartitionId) {
-        if matches!(self.places.get(partition), Some(Place::HandingOver { call: waited, .. }) if waited == call) {
+        if matches!(self.places.get(partition), Some(Place::HandingOver { call: waited, .. }) if waited == call)
+        {
             self.places.set(partition, Place::unlocking(self.now_ms));
         }
     }
@@ -485,9 +495,10 @@ impl Machine {
     }
 
     fn set_partitions(&mut self, partitions: Vec<PartitionName>) {
-        let partitions = partitions.into_iter().map(|name| (name.id, name)).collect();
-        if self.partitions != partitions {
-            self.partitions = partitions;
+        let by_id: BTreeMap<_, _> = partitions.into_iter().map(|name| (name.id, name)).collect();
+        if self.partitions != by_id {
+            self.partition_list = by_id.values().cloned().collect();
+            self.partitions = by_id;
             self.plan.members_changed(self.now_ms);
             self.review = true;
         }

@@ -21,7 +21,8 @@ pub(super) fn taking_part(view: &View, store: Option<&String>) -> BTreeMap<Worke
         *known = this.max(*known);
     }
     let counts = |id: &WorkerId, member: &Member| {
-        newest.get(member.address.as_str()).is_some_and(|(_, newest)| *newest == id) && same_store(member, store)
+        newest.get(member.address.as_str()).is_some_and(|(_, newest)| *newest == id)
+            && same_store(member, store)
     };
     let members = view.members.iter().filter(|(id, member)| counts(id, member));
     members
@@ -72,7 +73,14 @@ impl Oddities {
         false
     }
 
-    fn store(&mut self, me: &Member, id: &WorkerId, other: &Member, first: bool, out: &mut Vec<Output>) -> bool {
+    fn store(
+        &mut self,
+        me: &Member,
+        id: &WorkerId,
+        other: &Member,
+        first: bool,
+        out: &mut Vec<Output>,
+    ) -> bool {
         if same_store(other, me.settings.get(STORE_KEY)) {
             return false;
         }
@@ -82,7 +90,8 @@ impl Oddities {
                 other.name, other.address
             )));
         } else if self.once(id, STORE_KEY) {
-            let text = format!("worker {} at {} uses another store and is ignored", other.name, other.address);
+            let text =
+                format!("worker {} at {} uses another store and is ignored", other.name, other.address);
             out.push(Output::Say(Level::Error, text));
         }
         first

@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::coordination::assign::{AssignSettings, Question, Wanted, assign};
 use crate::coordination::{Member, PartitionName, View, WorkerId};
 use crate::model::PartitionId;
-
-use super::types::{Pattern, Policy};
 
 /// Members that join one after another put off moves for at most so many settle times.
 const SETTLES_MAX: u64 = 10;
@@ -15,21 +14,11 @@ const PLAN_EVERY_MS: u64 = 20;
 /// See [`PLAN_EVERY_MS`].
 const PARTITIONS_PER_MS: u64 = 20;
 
-impl Pattern {
-    /// Whether a partition is meant.
-    pub fn matches(&self, partition: &PartitionName) -> bool {
-        let namespace = self.namespace.as_deref().is_none_or(|namespace| namespace == &*partition.namespace);
-        let group = self.group == "*" || self.group == *partition.group;
-        let index = self.indexes.is_none_or(|(from, to)| (from..=to).contains(&partition.id.index));
-        namespace && group && index
-    }
-}
-
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     /// Owners wanted.
-    pub wanted: BTreeMap<PartitionId, WorkerId>,
+    pub wanted: Wanted,
     /// Those that this worker should own.
     pub mine: Vec<PartitionId>,
     made_ms: u64,
@@ -58,19 +47,14 @@ impl Plan {
         &mut self,
         now_ms: u64,
         me: &WorkerId,
-        policy: &Policy,
+        settings: &AssignSettings,
         members: &BTreeMap<WorkerId, Member>,
-        partitions: &BTreeMap<PartitionId, PartitionName>,
+        partitions: &[PartitionName],
         view: &View,
     ) {
         (self.made_ms, self.due_ms) = (now_ms, None);
-        self.wanted = match policy {
-            Policy::Automatic => propose(members, partitions, &view.owners),
-            Policy::Manual(patterns) => {
-                let meant = |name: &&PartitionName| patterns.iter().any(|pattern| pattern.matches(name));
-                partitions.values().filter(meant).map(|name| (name.id, me.clone())).collect()
-            }
-        };
+        // Those that were asked to drain are shown as draining here.
+        self.wanted = assign(&Question { members, drained: &[], partitions, owners: &view.owners, settings });
         let mine = self.wanted.iter().filter(|(_, worker)| *worker == me);
         self.mine = mine.map(|(partition, _)| *partition).collect();
     }
@@ -101,51 +85,4 @@ impl Settling {
         let until_ms = (last_ms + settle_ms).min(since_ms + settle_ms * SETTLES_MAX);
         Some(until_ms).filter(|until_ms| *until_ms > now_ms)
     }
-}
-
-fn propose(
-    members: &BTreeMap<WorkerId, Member>,
-    partitions: &BTreeMap<PartitionId, PartitionName>,
-    owners: &BTreeMap<PartitionId, WorkerId>,
-) -> BTreeMap<PartitionId, WorkerId> {
-    let able = |id: &WorkerId, partition: &PartitionId| {
-        members.get(id).is_some_and(|m| {
-            m.capacity > 0 && !m.draining && !m.cannot_serve.contains(&partition.to_string())
-        })
-    };
-    let mut held: BTreeMap<&WorkerId, usize> = members
-        .iter()
-        .filter(|(_, m)| m.capacity > 0 && !m.draining)
-        .map(|(id, _)| (id, 0))
-        .collect();
-    for (partition, owner) in owners {
-        if partitions.contains_key(partition) && able(owner, partition) {
-            *held.get_mut(owner).expect("able") += 1;
-        }
-    }
-    let mut order: Vec<(&WorkerId, usize)> = held.iter().map(|(id, n)| (*id, *n)).collect();
-    order.sort_by_key(|(id, n)| (std::cmp::Reverse(*n), (*id).clone()));
-    let (least, more) = (partitions.len() / order.len().max(1), partitions.len() % order.len().max(1));
-    let mut room: BTreeMap<&WorkerId, usize> =
-        order.iter().enumerate().map(|(at, (id, _))| (*id, least + usize::from(at < more))).collect();
-    let mut wanted: BTreeMap<PartitionId, WorkerId> = BTreeMap::new();
-    let mut homeless = Vec::new();
-    for partition in partitions.keys() {
-        match owners.get(partition).filter(|id| able(id, partition) && room[*id] > 0) {
-            Some(id) => {
-                *room.get_mut(id).expect("able") -= 1;
-                wanted.insert(*partition, id.clone());
-            }
-            None => homeless.push(*partition),
-        }
-    }
-    for partition in homeless {
-        let most = room.iter().filter(|(id, _)| able(id, &partition)).max_by_key(|(id, n)| (**n, (*id).clone()));
-        if let Some(id) = most.map(|(id, _)| (*id).clone()) {
-            let left = room.get_mut(&id).expect("able");
-            *left = left.saturating_sub(1);
-            wanted.insert(partition, id);
-        }
-    }
-    wanted
 }

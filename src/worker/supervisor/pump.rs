@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::coordination::WorkerId;
+use crate::coordination::assign::Policy;
 use crate::model::PartitionId;
 
 use super::machine::{Machine, Standing};
 use super::places::Place;
-use super::types::{Output, Policy};
+use super::types::Output;
 
 /// Locks asked for at a time.
 const LOCKS_MAX: usize = 64;
@@ -95,8 +95,9 @@ impl Machine {
             return;
         }
         if let Some(view) = self.view().cloned() {
-            let (me, policy) = (self.me.clone(), &self.settings.policy);
-            self.plan.make(self.now_ms, &me, policy, &self.members, &self.partitions, &view);
+            let settings = &self.settings.assign;
+            let partitions = &self.partition_list;
+            self.plan.make(self.now_ms, &self.me, settings, &self.members, partitions, &view);
             self.review = true;
         }
     }
@@ -141,7 +142,8 @@ impl Machine {
             && self.partitions.contains_key(&partition)
             && !self.is_parked(partition)
             && (self.before.contains(&partition)
-                || (self.only_before_until_ms <= self.now_ms && self.plan.wanted.get(&partition) == Some(&self.me)))
+                || (self.only_before_until_ms <= self.now_ms
+                    && self.plan.wanted.get(&partition) == Some(&self.me)))
     }
 
     /// Whether nobody has it, as far as can be seen. A lock that is shown as this worker's and was
@@ -177,7 +179,7 @@ impl Machine {
             !self.places.contains(*partition) && self.wants(*partition) && self.is_free(*partition)
         };
         self.to_lock = candidates.into_iter().filter(takes).collect();
-        let settled = self.settled_at_ms().is_none();
+        let settled = self.settled_at_ms().is_none() && self.only_before_until_ms <= self.now_ms;
         let leaves = |(partition, place): (PartitionId, Place)| {
             let owned = matches!(place, Place::Owned { confirming: None, .. });
             (owned && self.gives_up(partition, settled)).then_some(partition)
@@ -192,16 +194,13 @@ impl Machine {
         if !self.partitions.contains_key(&partition) {
             return true;
         }
-        match (&self.settings.policy, self.plan.wanted.get(&partition)) {
-            (Policy::Manual(_), wanted) => wanted.is_none(),
-            (Policy::Automatic, Some(wanted)) => settled && *wanted != self.me && self.can_take(wanted),
-            // Nobody else can have it either.
-            (Policy::Automatic, None) => false,
+        match (self.plan.wanted.get(&partition), &self.settings.assign.policy) {
+            (Some(wanted), _) => settled && *wanted != self.me,
+            // Nobody may have it.
+            (None, Policy::Manual(_)) => settled,
+            // Nobody can have it: not worse here than anywhere.
+            (None, Policy::Automatic) => false,
         }
-    }
-
-    fn can_take(&self, worker: &WorkerId) -> bool {
-        self.members.contains_key(worker)
     }
 
     /// When members will have been the same for long enough; none if they have.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::coordination::assign::AssignSettings;
 use crate::coordination::{CoordinationError, LockOutcome, Member, PartitionName, SessionState, View};
 use crate::model::PartitionId;
 
@@ -11,30 +12,10 @@ pub(crate) type Call = u64;
 /// How this worker takes part.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    /// How partitions are chosen.
-    pub policy: Policy,
+    /// What is known to the assignment, the same at every worker.
+    pub assign: AssignSettings,
     /// Members must have been the same for so long before partitions move between living workers.
     pub settle_ms: u64,
-}
-
-/// How partitions are chosen.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Policy {
-    /// By what all workers evaluate alike.
-    Automatic,
-    /// Those that this worker's patterns match.
-    Manual(Vec<Pattern>),
-}
-
-/// Partitions by name: `emails/*`, `emails/0-3`, `other/emails/2`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Pattern {
-    /// Any if there is none.
-    pub namespace: Option<String>,
-    /// A group, or `*`.
-    pub group: String,
-    /// From, up to and with.
-    pub indexes: Option<(u16, u16)>,
 }
 
 /// What is known of this worker's clock.

@@ -203,7 +203,10 @@ fn a_partition_that_cannot_be_served_here_is_tried_by_another_worker() {
     world.run(2_000);
     assert!(world.nodes[1].owners.contains(&partition));
     let said = &world.nodes[0].said;
-    assert!(said.iter().any(|(level, text)| *level == Level::Error && text.contains("default/emails/")), "{said:?}");
+    assert!(
+        said.iter().any(|(level, text)| *level == Level::Error && text.contains("default/emails/")),
+        "{said:?}"
+    );
 }
 
 #[test]

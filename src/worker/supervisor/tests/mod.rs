@@ -7,14 +7,15 @@ mod world;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::types::{Policy, Settings};
+use super::types::Settings;
+use crate::coordination::assign::AssignSettings;
 use crate::coordination::{Member, PartitionName};
 use crate::model::PartitionId;
 
 const SETTLE_MS: u64 = 3_000;
 
 fn settings() -> Settings {
-    Settings { policy: Policy::Automatic, settle_ms: SETTLE_MS }
+    Settings { assign: AssignSettings::default(), settle_ms: SETTLE_MS }
 }
 
 fn member(number: usize) -> Member {

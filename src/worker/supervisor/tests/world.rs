@@ -164,7 +164,10 @@ impl World {
         if self.nodes[number].alive && session != 0 {
             self.tell(number, Input::Session(SessionState::Unsure));
             self.expire(session);
-            self.at(heard_after_ms, Event::Tell(number, session, Box::new(Input::Session(SessionState::Lost))));
+            self.at(
+                heard_after_ms,
+                Event::Tell(number, session, Box::new(Input::Session(SessionState::Lost))),
+            );
         }
     }
 
@@ -395,12 +398,16 @@ impl World {
     /// Runs until then.
     pub fn run(&mut self, for_ms: u64) {
         let end_ms = self.now_ms + for_ms;
-        while let Some((&(at_ms, sequence), _)) = self.events.first_key_value().filter(|((at, _), _)| *at <= end_ms) {
+        while let Some((&(at_ms, sequence), _)) =
+            self.events.first_key_value().filter(|((at, _), _)| *at <= end_ms)
+        {
             let event = self.events.remove(&(at_ms, sequence)).expect("it was just seen");
             self.now_ms = at_ms;
             match event {
                 Event::Tell(number, session, input) => {
-                    if self.nodes[number].session == session || matches!(*input, Input::HandedOver { .. } | Input::Catalog { .. }) {
+                    if self.nodes[number].session == session
+                        || matches!(*input, Input::HandedOver { .. } | Input::Catalog { .. })
+                    {
                         self.tell(number, *input);
                     }
                 }
