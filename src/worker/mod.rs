@@ -14,6 +14,7 @@ pub(crate) mod owner;
 pub(crate) mod partition;
 #[doc(hidden)]
 pub mod peer;
+mod link;
 pub mod protocol;
 mod reader;
 mod requests;

@@ -67,6 +67,7 @@ impl Failure {
                 let (reason, message, retry_after) = match error {
                     RequestError::NotFound(message) => (Reason::NotFound, message, Duration::ZERO),
                     RequestError::Gone(message) => (Reason::Gone, message, Duration::ZERO),
+                    RequestError::Moved(message) => (Reason::Moved, message, Duration::ZERO),
                     RequestError::Conflict(message) => (Reason::Conflict, message, Duration::ZERO),
                     RequestError::Invalid { field, message } => {
                         failure.field = field.map(shortened);
@@ -101,6 +102,7 @@ impl From<Failure> for CallError {
             Effect::Answered => Self::Refused(match reason {
                 Reason::NotFound => RequestError::NotFound(message),
                 Reason::Gone => RequestError::Gone(message),
+                Reason::Moved => RequestError::Moved(message),
                 Reason::Conflict => RequestError::Conflict(message),
                 Reason::Invalid => RequestError::Invalid { field, message },
                 Reason::Overloaded => RequestError::Overloaded { message, retry_after },

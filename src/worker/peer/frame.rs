@@ -160,6 +160,8 @@ pub enum Reason {
     Overloaded = 5,
     /// Something is away.
     Unavailable = 6,
+    /// On its way to another worker: nothing was done.
+    Moved = 7,
 }
 
 /// So much was read.
