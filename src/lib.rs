@@ -6,6 +6,7 @@ pub mod api;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod coordination;
 pub mod engine;
 pub mod model;
 pub mod runner;
