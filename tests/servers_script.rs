@@ -89,7 +89,7 @@ fn a_server_that_ends_at_its_start_shows_its_log() {
 #[test]
 fn a_process_that_got_a_dead_servers_pid_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("settings"), "NODES=1\nOFFSET=0\nAUTH=0\nTLS=0\nKIND=zookeeper\n").unwrap();
+    fs::write(folder.path().join("settings"), "NODES=1\nOFFSET=0\nAUTH=0\nTLS=0\nCASSANDRA=\nKIND=zookeeper\n").unwrap();
     fs::create_dir(folder.path().join("zookeeper-1")).unwrap();
     let mut stranger = Command::new("sleep").arg("60").spawn().unwrap();
     fs::write(folder.path().join("zookeeper-1/pid"), format!("{} 1\n", stranger.id())).unwrap();
@@ -109,6 +109,7 @@ fn mistakes_are_said_with_what_to_do() {
         (&["up", "--nodes", "2"][..], "--nodes is 1 or 3, not 2"),
         (&["up", "--only", "redis"], "--only is cassandra or zookeeper, not redis"),
         (&["up", "--offset", "42"], "--offset is a multiple of 100"),
+        (&["up", "--cassandra", "3.11.2"], "a release from 4.1 on"),
         (&["up", "--nodes"], "--nodes needs a value"),
         (&["up", "--quick"], "there is no option --quick"),
         (&["upp"], "there is no command upp"),

@@ -19,6 +19,8 @@ use super::PATIENCE;
 const OFFSET: &str = "1000";
 /// Whoever runs tests in several checkouts at once gives each another offset.
 const OFFSET_VARIABLE: &str = "QDO_TEST_SERVERS_OFFSET";
+/// Another release of Cassandra than the usual one, as in `4.1.10`.
+const CASSANDRA_VARIABLE: &str = "QDO_TEST_CASSANDRA";
 /// Pause between two looks at a server.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -119,6 +121,9 @@ impl Servers {
         let mut command = script();
         command.arg("up").args(wanted.options()).args(["--fresh", "--hold", "--offset", &offset()]);
         command.arg("--folder").arg(&folder);
+        if let Ok(version) = std::env::var(CASSANDRA_VARIABLE) {
+            command.args(["--cassandra", &version]);
+        }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(File::create(&log).unwrap());
         let mut holder = command.spawn().expect("scripts/servers can be run");
         let mut facts = HashMap::new();
