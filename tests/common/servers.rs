@@ -20,7 +20,7 @@ const OFFSET: &str = "1000";
 /// Whoever runs tests in several checkouts at once gives each another offset.
 const OFFSET_VARIABLE: &str = "QDO_TEST_SERVERS_OFFSET";
 /// Another release of Cassandra than the usual one, as in `4.1.10`.
-const CASSANDRA_VARIABLE: &str = "QDO_TEST_CASSANDRA";
+const CASSANDRA_VARIABLE: &str = "QDO_TEST_CASSANDRA_VERSION";
 /// Pause between two looks at a server.
 const PAUSE: Duration = Duration::from_millis(50);
 
