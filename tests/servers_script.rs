@@ -4,6 +4,7 @@ mod common;
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -89,7 +90,11 @@ fn a_server_that_ends_at_its_start_shows_its_log() {
 #[test]
 fn a_process_that_got_a_dead_servers_pid_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("settings"), "NODES=1\nOFFSET=0\nAUTH=0\nTLS=0\nCASSANDRA=\nKIND=zookeeper\n").unwrap();
+    fs::write(
+        folder.path().join("settings"),
+        "NODES=1\nOFFSET=0\nAUTH=0\nTLS=0\nCASSANDRA=\nKIND=zookeeper\n",
+    )
+    .unwrap();
     fs::create_dir(folder.path().join("zookeeper-1")).unwrap();
     let mut stranger = Command::new("sleep").arg("60").spawn().unwrap();
     fs::write(folder.path().join("zookeeper-1/pid"), format!("{} 1\n", stranger.id())).unwrap();
@@ -125,12 +130,37 @@ fn mistakes_are_said_with_what_to_do() {
     }
 }
 
+/// The programs of this machine but for some, as a search path.
+fn without(programs: &[&str]) -> tempfile::TempDir {
+    let path = tempfile::tempdir().unwrap();
+    for folder in ["/bin", "/usr/bin"] {
+        for entry in fs::read_dir(folder).unwrap().flatten() {
+            let name = entry.file_name();
+            if !programs.iter().any(|program| name == *program) {
+                // Most are in both.
+                let _ = symlink(entry.path(), path.path().join(name));
+            }
+        }
+    }
+    path
+}
+
 #[test]
-fn no_java_and_no_right_to_install_one_is_said() {
+fn what_is_missing_and_cannot_be_installed_is_said() {
     let folder = tempfile::tempdir().unwrap();
-    let mut command = up(folder.path());
-    command.env("JAVA_HOME", folder.path());
-    let (output, said) = output(&mut command);
-    assert!(!output.status.success(), "{said}");
+    let path = without(&["java", "apt-get"]);
+    let (no_java, said) = output(up(folder.path()).env("PATH", path.path()).env_remove("JAVA_HOME"));
+    assert!(!no_java.status.success(), "{said}");
+    assert!(said.contains("there is no Java: install a JDK 17"), "{said}");
+
+    let (wrong_java, said) = output(up(folder.path()).env("JAVA_HOME", folder.path()));
+    assert!(!wrong_java.status.success(), "{said}");
     assert!(said.contains("there is no bin/java"), "{said}");
+
+    let path = without(&["mvn", "apt-get"]);
+    let cache = folder.path().join("cache");
+    let (no_maven, said) =
+        output(up(folder.path()).env("PATH", path.path()).env("QDO_SERVERS_CACHE", &cache));
+    assert!(!no_maven.status.success(), "{said}");
+    assert!(said.contains("there is no Maven, which fetches zookeeper"), "{said}");
 }
