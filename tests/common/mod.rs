@@ -6,6 +6,7 @@ pub mod jobs;
 pub mod processes;
 pub mod random;
 pub mod server;
+pub mod servers;
 
 use std::time::Duration;
 
