@@ -198,8 +198,10 @@ impl Session for ZooKeeperSession {
         let mut states = link.client.state_watcher();
         // The last one that goes closes the session; calls under way have their bound.
         drop(link);
+        let mut state = self.state.clone();
         let closed = async {
             while !(states.peek_state().is_terminated() || states.changed().await.is_terminated()) {}
+            state.wait_for(|state| *state == SessionState::Lost).await
         };
         if timeout(LEAVE_MAX, closed).await.is_err() {
             tracing::warn!(worker = %self.own.id, "ZooKeeper has not confirmed the end of the session: it will run out");
