@@ -43,6 +43,15 @@ fn partitions(partitions: usize) -> Vec<PartitionName> {
     (0..partitions).map(name).collect()
 }
 
+fn ask<'a>(
+    partitions: &'a [PartitionName],
+    members: &'a BTreeMap<WorkerId, Member>,
+    owners: &'a Wanted,
+    settings: &'a AssignSettings,
+) -> Question<'a> {
+    Question { members, drained: &[], partitions, owners, settings }
+}
+
 /// The slowest of some runs.
 fn measure(case: &str, question: &Question<'_>) -> (Wanted, Duration) {
     let mut slowest = Duration::ZERO;
@@ -67,18 +76,12 @@ fn main() {
     let members = members(workers);
     let automatic = AssignSettings::default();
     let nobody = Wanted::new();
-    let ask = |members, owners, settings| Question {
-        members,
-        drained: &[],
-        partitions: &partitions,
-        owners,
-        settings,
-    };
-    let (wanted, new) = measure("a new cluster", &ask(&members, &nobody, &automatic));
-    let (_, same) = measure("nothing has changed", &ask(&members, &wanted, &automatic));
+    let partitions = partitions.as_slice();
+    let (wanted, new) = measure("a new cluster", &ask(partitions, &members, &nobody, &automatic));
+    let (_, same) = measure("nothing has changed", &ask(partitions, &members, &wanted, &automatic));
     let first = members.keys().next().expect("there is a worker").clone();
     let all_at_one = partitions.iter().map(|partition| (partition.id, first.clone())).collect();
-    let (_, one) = measure("all were at one worker", &ask(&members, &all_at_one, &automatic));
+    let (_, one) = measure("all were at one worker", &ask(partitions, &members, &all_at_one, &automatic));
 
     let ssd = BTreeMap::from([("disk".to_owned(), "ssd".to_owned())]);
     let groups = partition_count.div_ceil(IN_GROUP) as u32;
@@ -86,26 +89,27 @@ fn main() {
         policy: Policy::Automatic,
         labels: (1..=groups / 2).map(|group| (group, ssd.clone())).collect(),
     };
-    let (_, labelled) = measure("half of the groups ask for a label", &ask(&members, &wanted, &labels));
+    let (_, labelled) =
+        measure("half of the groups ask for a label", &ask(partitions, &members, &wanted, &labels));
     let by_hand = (0..100).map(|n| ManualRule {
         pattern: format!("default/group-{n}*"),
         partitions: Some(0..=3),
         workers: (0..20).map(|worker| format!("worker-{}*", (n + worker) % 100)).collect(),
     });
     let manual = AssignSettings { policy: Policy::Manual(by_hand.collect()), labels: BTreeMap::new() };
-    let (_, manual) = measure("a hundred lists by hand", &ask(&members, &wanted, &manual));
+    let (_, manual) = measure("a hundred lists by hand", &ask(partitions, &members, &wanted, &manual));
 
     let mut leaving = members.clone();
     leaving.remove(&first);
-    let (_, leave) = measure("one leaves", &ask(&leaving, &wanted, &automatic));
-    let (left, _) = measure("(the others)", &ask(&leaving, &nobody, &automatic));
-    let (_, join) = measure("one joins", &ask(&members, &left, &automatic));
+    let (_, leave) = measure("one leaves", &ask(partitions, &leaving, &wanted, &automatic));
+    let (left, _) = measure("(the others)", &ask(partitions, &leaving, &nobody, &automatic));
+    let (_, join) = measure("one joins", &ask(partitions, &members, &left, &automatic));
     let mut refusing = members.clone();
     for (n, member) in refusing.values_mut().enumerate() {
         member.cannot_serve =
             (0..20).map(|m| partitions[(n * 97 + m * 13) % partition_count].id.to_string()).collect();
     }
-    let (_, refused) = measure("each cannot serve twenty", &ask(&refusing, &wanted, &automatic));
+    let (_, refused) = measure("each cannot serve twenty", &ask(partitions, &refusing, &wanted, &automatic));
 
     let slowest =
         [new, same, one, labelled, manual, leave, join, refused].into_iter().max().unwrap_or_default();

@@ -27,12 +27,19 @@ async fn a_short_cut_loses_nothing_and_what_happened_meanwhile_is_seen() {
         proxy.open();
         let view = seen(&two, "the raise", |view| view.owners.contains_key(&partition(10 + round).id)).await;
         seen(&one, "what happened meanwhile", |seen| {
-            *seen == *two.view().borrow() && seen.catalog >= view.catalog
+            *seen == **two.view().borrow() && seen.catalog >= view.catalog
         })
         .await;
         assert_eq!(one.view().borrow().owners.len(), 11);
         assert_eq!(lock(&one, 0).await, LockOutcome::Locked);
         state(&one, SessionState::Sure).await;
+        // The watch is set again, too: what comes after the list is seen.
+        for index in [100, 101, 102] {
+            assert_eq!(lock(&two, index).await, LockOutcome::Locked);
+            seen(&one, "a later lock", |view| view.owners.contains_key(&partition(index).id)).await;
+            until("unlocking", async || two.unlock(&partition(index)).await).await;
+            seen(&one, "a later end", |view| !view.owners.contains_key(&partition(index).id)).await;
+        }
     }
 }
 
@@ -81,7 +88,8 @@ async fn a_lock_whose_answer_is_lost_is_found_to_be_the_sessions() {
     let two = join(&coordinator(servers.zookeeper(), &chroot), "two:1:00").await;
     for index in 0..20 {
         // Cut at any point of the call: before the request is there, or before its answer is.
-        let call = one.lock(&partition(index));
+        let name = partition(index);
+        let call = one.lock(&name);
         let cut = async {
             tokio::time::sleep(Duration::from_micros(u64::from(index) * 100)).await;
             proxy.close();

@@ -76,7 +76,7 @@ pub struct Ground {
 pub const CUT_OFF: &str = "cut-off:1:00";
 
 /// Bound of every wait: generous, since the machine may be busy.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits for that, with a bound.
 async fn soon<T>(what: &str, waited: impl Future<Output = T>) -> T {

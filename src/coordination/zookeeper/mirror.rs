@@ -1,5 +1,8 @@
-//! Keeps a session's view up to date: one recursive watch, and a list again after each reconnection,
-//! because events of that time are lost.
+//! Keeps a session's view up to date: one recursive watch; after each reconnection it is set again, and
+//! then all is listed again.
+//!
+//! Events of that time are lost, and so is the watch: zookeeper-client 0.11.2 says that it sets
+//! persistent watches again, but sends those of the other kinds only.
 //!
 //! If the session's own node is gone, somebody has wiped the tree: it is made anew, within the same
 //! session.
@@ -49,8 +52,7 @@ impl Mirror {
         missed: Arc<Notify>,
     ) -> Result<Self, CoordinationError> {
         link.make_tree().await?;
-        let watcher = link.call(|client| client.watch("/", AddWatchMode::PersistentRecursive)).await;
-        let watcher = watcher.map_err(|error| failed("watching the tree", error))?;
+        let watcher = watch_all(&link).await?;
         let registered = own.register(&link).await?;
         let tree = read::list(&link).await?;
         super::drain::forget_the_gone(&link, &tree, registered.ctime).await;
@@ -118,6 +120,8 @@ impl Mirror {
     async fn try_catch_up(&mut self) -> Result<(), CoordinationError> {
         let changed = std::mem::take(&mut self.changed);
         if self.list_again {
+            // The old one, dropped after this, has nothing to tell that the list does not.
+            self.watcher = watch_all(&self.link).await?;
             self.tree = read::list(&self.link).await?;
             self.list_again = false;
         } else {
@@ -135,4 +139,9 @@ impl Mirror {
         }
         Ok(())
     }
+}
+
+async fn watch_all(link: &Link) -> Result<PersistentWatcher, CoordinationError> {
+    let watcher = link.call(|client| client.watch("/", AddWatchMode::PersistentRecursive)).await;
+    watcher.map_err(|error| failed("watching the tree", error))
 }

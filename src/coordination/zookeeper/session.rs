@@ -80,10 +80,17 @@ impl ZooKeeperSession {
             tasks: tasks.clone(),
             _end: tasks.clone().drop_guard(),
         };
-        tokio::spawn(tasks.clone().run_until_cancelled_owned(mirror.run()));
+        let ended = tasks.clone();
         tokio::spawn(async move {
-            let beating = tasks.run_until_cancelled(beat.run(state.clone()));
-            beating.await;
+            tokio::select! {
+                // First: a watcher is not to be asked once its client is gone.
+                biased;
+                () = ended.cancelled() => {}
+                () = mirror.run() => {}
+            }
+        });
+        tokio::spawn(async move {
+            tasks.run_until_cancelled(beat.run(state.clone())).await;
             state.send_replace(SessionState::Lost);
         });
         Ok(session)
