@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 use zookeeper_client::{AddWatchMode, EventType, PersistentWatcher, SessionState, WatchedEvent};
 
 use super::errors::failed;
@@ -64,12 +65,16 @@ impl Mirror {
         self.view.subscribe()
     }
 
-    /// Until the session is over.
-    pub async fn run(mut self) {
+    /// Until the session is over, or left.
+    pub async fn run(mut self, left: &CancellationToken) {
         let mut due: Option<Instant> = None;
         loop {
             let wait = due.unwrap_or_else(Instant::now);
             tokio::select! {
+                // First: the watcher is not to be asked when its client is gone.
+                biased;
+                () = left.cancelled() => return,
+                () = sleep_until(wait), if due.is_some() => due = self.catch_up().await,
                 event = self.watcher.changed() => {
                     // After its last event the watcher is not to be asked again.
                     if !self.take(event) {
@@ -81,7 +86,6 @@ impl Mirror {
                     self.list_again = true;
                     due = due.or_else(|| Some(Instant::now()));
                 }
-                () = sleep_until(wait), if due.is_some() => due = self.catch_up().await,
             }
         }
     }

@@ -81,14 +81,7 @@ impl ZooKeeperSession {
             _end: tasks.clone().drop_guard(),
         };
         let ended = tasks.clone();
-        tokio::spawn(async move {
-            tokio::select! {
-                // First: a watcher is not to be asked once its client is gone.
-                biased;
-                () = ended.cancelled() => {}
-                () = mirror.run() => {}
-            }
-        });
+        tokio::spawn(async move { ended.run_until_cancelled(mirror.run(&ended)).await });
         tokio::spawn(async move {
             tasks.run_until_cancelled(beat.run(state.clone())).await;
             state.send_replace(SessionState::Lost);
