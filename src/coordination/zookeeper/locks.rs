@@ -96,11 +96,14 @@ pub(super) async fn unlock(link: &Link, path: &str) -> Result<(), CoordinationEr
 async fn make_folders(link: &Link, path: &str) -> Result<(), CoordinationError> {
     let Some((group, _)) = path.rsplit_once('/') else { return Ok(()) };
     let Some((namespace, _)) = group.rsplit_once('/') else { return Ok(()) };
-    link.make_tree().await?;
-    let container = link.options(CreateMode::Container);
-    link.make(namespace, &container).await?;
-    match link.call(|client| client.create(group, b"", &container)).await {
-        Ok(_) | Err(Error::NodeExists | Error::NoNode) => Ok(()),
-        Err(error) => Err(failed(&format!("making {group}"), error)),
+    // Mostly it is the group alone that is missing.
+    for folder in [group, namespace] {
+        let container = link.options(CreateMode::Container);
+        match link.call(|client| client.create(folder, b"", &container)).await {
+            Ok(_) | Err(Error::NodeExists) => return Ok(()),
+            Err(Error::NoNode) => {}
+            Err(error) => return Err(failed(&format!("making {folder}"), error)),
+        }
     }
+    link.make_tree().await
 }

@@ -1,5 +1,8 @@
-//! Keeps a session's view up to date: one recursive watch, and a list again after each reconnection,
-//! because events of that time are lost.
+//! Keeps a session's view up to date: one recursive watch; after each reconnection it is set again, and
+//! then all is listed again.
+//!
+//! Events of that time are lost, and so is the watch: zookeeper-client 0.11.2 says that it sets
+//! persistent watches again, but sends those of the other kinds only.
 //!
 //! If the session's own node is gone, somebody has wiped the tree: it is made anew, within the same
 //! session.
@@ -10,6 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 use zookeeper_client::{AddWatchMode, EventType, PersistentWatcher, SessionState, WatchedEvent};
 
 use super::errors::failed;
@@ -49,8 +53,7 @@ impl Mirror {
         missed: Arc<Notify>,
     ) -> Result<Self, CoordinationError> {
         link.make_tree().await?;
-        let watcher = link.call(|client| client.watch("/", AddWatchMode::PersistentRecursive)).await;
-        let watcher = watcher.map_err(|error| failed("watching the tree", error))?;
+        let watcher = watch_all(&link).await?;
         let registered = own.register(&link).await?;
         let tree = read::list(&link).await?;
         super::drain::forget_the_gone(&link, &tree, registered.ctime).await;
@@ -62,12 +65,16 @@ impl Mirror {
         self.view.subscribe()
     }
 
-    /// Until the session is over.
-    pub async fn run(mut self) {
+    /// Until the session is over, or left.
+    pub async fn run(mut self, left: &CancellationToken) {
         let mut due: Option<Instant> = None;
         loop {
             let wait = due.unwrap_or_else(Instant::now);
             tokio::select! {
+                // First: the watcher is not to be asked when its client is gone.
+                biased;
+                () = left.cancelled() => return,
+                () = sleep_until(wait), if due.is_some() => due = self.catch_up().await,
                 event = self.watcher.changed() => {
                     // After its last event the watcher is not to be asked again.
                     if !self.take(event) {
@@ -79,7 +86,6 @@ impl Mirror {
                     self.list_again = true;
                     due = due.or_else(|| Some(Instant::now()));
                 }
-                () = sleep_until(wait), if due.is_some() => due = self.catch_up().await,
             }
         }
     }
@@ -118,6 +124,8 @@ impl Mirror {
     async fn try_catch_up(&mut self) -> Result<(), CoordinationError> {
         let changed = std::mem::take(&mut self.changed);
         if self.list_again {
+            // The old one, dropped after this, has nothing to tell that the list does not.
+            self.watcher = watch_all(&self.link).await?;
             self.tree = read::list(&self.link).await?;
             self.list_again = false;
         } else {
@@ -135,4 +143,9 @@ impl Mirror {
         }
         Ok(())
     }
+}
+
+async fn watch_all(link: &Link) -> Result<PersistentWatcher, CoordinationError> {
+    let watcher = link.call(|client| client.watch("/", AddWatchMode::PersistentRecursive)).await;
+    watcher.map_err(|error| failed("watching the tree", error))
 }

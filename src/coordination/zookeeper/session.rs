@@ -80,10 +80,10 @@ impl ZooKeeperSession {
             tasks: tasks.clone(),
             _end: tasks.clone().drop_guard(),
         };
-        tokio::spawn(tasks.clone().run_until_cancelled_owned(mirror.run()));
+        let ended = tasks.clone();
+        tokio::spawn(async move { ended.run_until_cancelled(mirror.run(&ended)).await });
         tokio::spawn(async move {
-            let beating = tasks.run_until_cancelled(beat.run(state.clone()));
-            beating.await;
+            tasks.run_until_cancelled(beat.run(state.clone())).await;
             state.send_replace(SessionState::Lost);
         });
         Ok(session)
@@ -198,8 +198,10 @@ impl Session for ZooKeeperSession {
         let mut states = link.client.state_watcher();
         // The last one that goes closes the session; calls under way have their bound.
         drop(link);
+        let mut state = self.state.clone();
         let closed = async {
             while !(states.peek_state().is_terminated() || states.changed().await.is_terminated()) {}
+            state.wait_for(|state| *state == SessionState::Lost).await
         };
         if timeout(LEAVE_MAX, closed).await.is_err() {
             tracing::warn!(worker = %self.own.id, "ZooKeeper has not confirmed the end of the session: it will run out");
