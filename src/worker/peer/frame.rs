@@ -301,6 +301,12 @@ impl Decoder {
         }
     }
 
+    /// Bytes that are held.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// Bytes of the length, and the length, once they are there.
     fn length(&self) -> Result<Option<(usize, usize)>, FrameError> {
         let mut length = 0usize;

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::PeerSettings;
-use super::call::{CallReceiver, End, ServerCall, too_long};
+use super::call::{CallReceiver, End, ServerCall, TOO_LATE, too_long};
 use super::error::CallError;
 use super::frame::{Failure, GoAway, Kind, Open};
 use super::limits::{DEADLINE_MAX, DRAIN, MESSAGE_BYTES_MAX, RETRY_AFTER};
@@ -231,7 +231,9 @@ impl Served {
         tokio::select! {
             () = work => {}
             () = poll_fn(|context| self.state.poll_failed(context)) => {}
-            () = sleep_until(deadline) => {}
+            () = sleep_until(deadline) => {
+                self.state.break_off(TOO_LATE);
+            }
         }
     }
 }
