@@ -70,6 +70,8 @@ impl ServerLink {
     /// Serves calls until the link ends or `shutdown` fires; then calls that are being served get a
     /// bounded time. Answers why it has ended.
     pub async fn run(self: &Arc<Self>, mut reader: Reader, shutdown: &CancellationToken) -> String {
+        // Its connection may end first, and then this is dropped.
+        let _ends = Ends(self);
         let why = tokio::select! {
             error = self.read(&mut reader) => error.to_string(),
             () = self.outbox.stuck() => "the other side takes nothing any more".to_owned(),
@@ -194,6 +196,15 @@ impl ServerLink {
             let most = settings.served_bytes_max;
             overloaded(format!("requests of {most} bytes are being served, which is the most"))
         }))
+    }
+}
+
+/// Ends a link when it is dropped, if it has not ended before.
+struct Ends<'a>(&'a ServerLink);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.end("its connection has broken");
     }
 }
 
