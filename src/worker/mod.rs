@@ -11,12 +11,14 @@ mod catalog;
 mod clock;
 mod front;
 pub(crate) mod owner;
+pub(crate) mod partition;
 #[doc(hidden)]
 pub mod peer;
 pub mod protocol;
 mod reader;
 mod requests;
 mod room;
+pub(crate) mod router;
 mod standalone;
 pub(crate) mod supervisor;
 

@@ -1,5 +1,21 @@
 //! Which partitions this worker owns: what the cluster looks like, turned into locks, owners and
 //! hand-overs.
+//!
+//! ```text
+//! nothing ─lock─▶ locking ─▶ owned ─hand over─▶ handing over ─▶ unlocking ─▶ nothing
+//!                   │          └── lock gone, session lost: let go at once ──────▲
+//!                   └── not known: doubtful ─lock again─▶ …
+//! ```
+//!
+//! There is no master: every worker evaluates the same function of what all of them see
+//! (`plan.rs`), takes what it should own and nobody holds, and hands over what it should not own.
+//! The lock decides; the store decides who counts. So nothing here is needed for safety, and what is
+//! seen late or wrongly costs a pause.
+//!
+//! [`machine`] decides, without I/O, clock or chance; `task.rs` is the thin shell that runs it. On
+//! failure of the coordinator it keeps trying: a session that is over is followed by a new one, and
+//! what could not be locked is tried again. Partitions of a worker that is gone are taken at once;
+//! what is owned by one that lives moves only when members have settled.
 
 use std::sync::Arc;
 
@@ -8,7 +24,15 @@ use async_trait::async_trait;
 use crate::coordination::View;
 use crate::model::PartitionId;
 
-#[allow(dead_code, reason = "used by the cluster worker")]
+mod machine;
+mod peers;
+mod places;
+mod plan;
+mod pump;
+#[cfg(test)]
+mod tests;
+mod types;
+
 /// What is done with a worker's partitions, and what it has to know. The worker's front is behind it.
 #[async_trait]
 pub(crate) trait Partitions: Send + Sync + 'static {
