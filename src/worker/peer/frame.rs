@@ -160,6 +160,8 @@ pub enum Reason {
     Overloaded = 5,
     /// Something is away.
     Unavailable = 6,
+    /// On its way to another worker.
+    Moved = 7,
 }
 
 /// So much was read.
@@ -302,8 +304,7 @@ impl Decoder {
     }
 
     /// Bytes that are held.
-    #[cfg(test)]
-    pub(super) fn held(&self) -> usize {
+    pub fn held(&self) -> usize {
         self.buffer.len()
     }
 

@@ -239,12 +239,15 @@ impl Served {
                 tracing::error!(kind, from = %link.from, "serving a call of another worker panicked");
             }
         };
+        let too_late = async {
+            sleep_until(deadline).await;
+            // Before the service is dropped, which tells the caller.
+            self.state.break_off(TOO_LATE);
+        };
         tokio::select! {
             () = work => {}
             () = poll_fn(|context| self.state.poll_failed(context)) => {}
-            () = sleep_until(deadline) => {
-                self.state.break_off(TOO_LATE);
-            }
+            () = too_late => {}
         }
     }
 }
