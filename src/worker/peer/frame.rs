@@ -303,6 +303,11 @@ impl Decoder {
         }
     }
 
+    /// Bytes that are held.
+    pub fn held(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// Bytes of the length, and the length, once they are there.
     fn length(&self) -> Result<Option<(usize, usize)>, FrameError> {
         let mut length = 0usize;
