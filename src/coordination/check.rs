@@ -66,3 +66,9 @@ pub(crate) fn own_member(shown: &Member, worker: &WorkerId) -> Result<Vec<u8>, C
     }
     member(shown)
 }
+
+/// Reads `group number/index`.
+pub(crate) fn partition_id(text: &str) -> Option<PartitionId> {
+    let (group, index) = text.split_once('/')?;
+    Some(PartitionId { group: group.parse().ok()?, index: index.parse().ok()? })
+}

@@ -25,6 +25,8 @@ use crate::model::PartitionId;
 pub mod assign;
 mod check;
 mod local;
+#[cfg(feature = "zookeeper")]
+pub mod zookeeper;
 
 pub use local::LocalCoordinator;
 

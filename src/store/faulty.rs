@@ -363,6 +363,14 @@ impl Store for FaultyStore {
         self.inner.backup(to).await
     }
 
+    async fn health(&self) -> Result<StoreHealth, StoreError> {
+        self.inner.health().await
+    }
+
+    fn writes_blind(&self) -> bool {
+        self.inner.writes_blind()
+    }
+
     fn counters(&self) -> StoreCounters {
         self.inner.counters()
     }

@@ -394,6 +394,17 @@ impl Store for MemoryStore {
         ))
     }
 
+    async fn health(&self) -> Result<StoreHealth, StoreError> {
+        add(&self.counters.calls, 1);
+        Ok(StoreHealth {
+            backend: "memory".to_owned(),
+            durability: Durability::Memory,
+            durability_note: "a store in memory ends with its process; use a store in a file".to_owned(),
+            replicas: None,
+            nodes: Vec::new(),
+        })
+    }
+
     fn counters(&self) -> StoreCounters {
         self.counters.read()
     }

@@ -18,8 +18,13 @@ use crate::model::{Epoch, PartitionId};
 mod checks;
 mod count;
 mod paging;
+mod stored;
 mod types;
+pub use stored::StoredRow;
 pub use types::*;
+
+#[cfg(feature = "cassandra")]
+pub mod cassandra;
 
 #[doc(hidden)]
 pub mod conformance;
@@ -30,6 +35,8 @@ pub mod powercut;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
+#[cfg(feature = "cassandra")]
+pub use cassandra::{CassandraOptions, CassandraStore, Replication};
 pub use faulty::{FaultPlan, FaultyStore};
 pub use memory::MemoryStore;
 #[cfg(feature = "sqlite")]
@@ -170,6 +177,15 @@ pub trait Store: Send + Sync + 'static {
     /// Copies the whole store, consistently, while it runs. Backends without a way of their own
     /// refuse with a sentence that says what to use instead.
     async fn backup(&self, to: &std::path::Path) -> Result<(), StoreError>;
+
+    /// How the store is, and what its acknowledgements are worth.
+    async fn health(&self) -> Result<StoreHealth, StoreError>;
+
+    /// Whether rows are written without a look at what is there: then other bytes under a known key go
+    /// unnoticed, and an append is neither fenced nor superseded, only durable.
+    fn writes_blind(&self) -> bool {
+        false
+    }
 
     /// What the backend has done so far, for metrics and benchmarks.
     fn counters(&self) -> StoreCounters;

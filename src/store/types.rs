@@ -147,6 +147,49 @@ pub struct StoreCounters {
     pub fence_reads: u64,
 }
 
+/// How a store is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreHealth {
+    /// What it is, for people: "SQLite 3.50", "Apache Cassandra 5.0.5".
+    pub backend: String,
+    /// What an acknowledged write survives, in the worst place that was asked.
+    pub durability: Durability,
+    /// The same as a sentence, with what to do if it is less than could be.
+    pub durability_note: String,
+    /// Copies of each row, if the backend keeps several.
+    pub replicas: Option<u32>,
+    /// The servers of the store; none if it is in this process.
+    pub nodes: Vec<StoreNode>,
+}
+
+/// What an acknowledged write survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Durability {
+    /// Nothing: it is in this process' memory.
+    Memory,
+    /// The end of processes; the last moments before a power cut may be lost where it strikes.
+    Process,
+    /// It could not be found out.
+    Unknown,
+    /// A power cut, too.
+    Power,
+}
+
+/// A server of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreNode {
+    /// Its address.
+    pub address: String,
+    /// Its data centre, if it has one.
+    pub datacenter: Option<String>,
+    /// Its rack, if it has one.
+    pub rack: Option<String>,
+    /// Its version, if it is known.
+    pub version: Option<String>,
+    /// There is a connection to it.
+    pub up: bool,
+}
+
 /// What went wrong with a store, by what can be done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StoreErrorKind {

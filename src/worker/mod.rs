@@ -12,10 +12,14 @@ mod clock;
 mod clock_offset;
 mod front;
 pub(crate) mod owner;
+pub(crate) mod partition;
+#[doc(hidden)]
+pub mod peer;
 pub mod protocol;
 mod reader;
 mod requests;
 mod room;
+pub(crate) mod router;
 mod standalone;
 pub(crate) mod supervisor;
 

@@ -140,7 +140,7 @@ impl WorkerBuilder {
             window: Arc::new(Window::new(settings.window_jobs_max)),
             requests_max: settings.requests_max,
             name: Bytes::from(name),
-            alone: true,
+            cluster: None,
         };
         let front = Arc::new(Front::new(shared, settings));
         front.own(catalog.partitions());
@@ -174,7 +174,7 @@ impl Worker {
             let _ = tokio::time::timeout(REVOKED_PATIENCE, self.pool.idle()).await;
         }
         let owners = self.front.owners();
-        join_all(owners.iter().map(|owner| owner.stop())).await;
+        join_all(owners.iter().map(|owner| owner.hand_over())).await;
     }
 }
 

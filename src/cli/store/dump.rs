@@ -6,8 +6,8 @@ use super::super::exit::{Exit, Failure};
 use super::super::out::{Out, say_warning};
 use super::rows::{base64, commit_row, progress_row, summary_row, tokens_row};
 use crate::model::{JobId, PartitionId};
-use crate::store::SegmentKey;
-use crate::store::sqlite::{SqliteStore, StoredRow};
+use crate::store::sqlite::SqliteStore;
+use crate::store::{SegmentKey, StoredRow};
 
 pub(super) fn run(store: &SqliteStore, out: &Out) -> Result<Exit, Failure> {
     let mut stopped = None;

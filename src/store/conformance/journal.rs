@@ -21,12 +21,14 @@ pub async fn a_commit_is_written_once(store: TestStore) {
     for _ in 0..3 {
         assert_eq!(append(&store, &commit).await, AppendOutcome::Durable, "nobody claimed the partition");
     }
-    let other = commit_of(segment(), 0, "row 0 otherwise");
-    let outcome = append(&store, &other).await;
-    assert!(
-        matches!(&outcome, AppendOutcome::Refused(error) if error.kind == StoreErrorKind::Invalid),
-        "{outcome:?}"
-    );
+    if !store.writes_blind() {
+        let other = commit_of(segment(), 0, "row 0 otherwise");
+        let outcome = append(&store, &other).await;
+        assert!(
+            matches!(&outcome, AppendOutcome::Refused(error) if error.kind == StoreErrorKind::Invalid),
+            "{outcome:?}"
+        );
+    }
     assert_eq!(all_commits(&store, segment()).await, [stored(0, "row 0")]);
     assert_eq!(read(|| store.blob(segment(), 5, 0)).await, Some(bytes("body")));
     assert_eq!(read(|| store.entries("token/7/0", 3, b"t", 10)).await, [bytes("v")]);
@@ -34,8 +36,10 @@ pub async fn a_commit_is_written_once(store: TestStore) {
 
 pub async fn a_commit_is_refused_whole(store: TestStore) {
     write(|| store.put_blobs(segment(), vec![chunk(9, 1, "there before")])).await;
+    let large = BlobChunk { blob: 9, chunk: 2, bytes: Bytes::from(vec![0; CHUNK_BYTES_MAX + 1]) };
+    let wrong = if store.writes_blind() { large } else { chunk(9, 1, "other") };
     let commit = Append {
-        blobs: vec![chunk(8, 0, "new"), chunk(9, 1, "other")],
+        blobs: vec![chunk(8, 0, "new"), wrong],
         entries: vec![entry("t", "v")],
         ..commit_of(segment(), 0, "row 0")
     };
@@ -110,12 +114,19 @@ pub async fn the_fence_is_in_the_append(store: TestStore) {
     write(|| store.insert_claim(partition(0), claim(1, u64::MAX))).await;
     write(|| store.insert_claim(partition(0), claim(2, 1 << 63))).await;
     write(|| store.insert_claim(partition(1), claim(9, 9))).await;
-    assert_eq!(append(&store, &commit_of(own, 0, "row 0")).await, AppendOutcome::Fenced);
-    assert_eq!(append(&store, &commit_of(own, 1, "row 1")).await, AppendOutcome::Fenced);
-    assert_eq!(append(&store, &commit_of(own, 0, "row 0")).await, AppendOutcome::Fenced, "repeated");
+    assert_eq!(append(&store, &commit_of(own, 0, "row 0")).await, fenced(&store));
+    assert_eq!(append(&store, &commit_of(own, 1, "row 1")).await, fenced(&store));
+    assert_eq!(append(&store, &commit_of(own, 0, "row 0")).await, fenced(&store), "repeated");
 
     let higher = epoch(2, (1 << 63) + 1);
     write(|| store.insert_claim(partition(0), Claim { epoch: higher, owner: bytes("next") })).await;
+    if store.writes_blind() {
+        // The owner learns it from the fence read that it has to begin after the append.
+        assert_eq!(append(&store, &commit_of(own, 2, "row 2")).await, AppendOutcome::Durable);
+        let highest = read(|| store.highest_claim(partition(0))).await;
+        assert_eq!(highest.map(|claim| claim.epoch), Some(higher));
+        return;
+    }
     assert_eq!(append(&store, &commit_of(own, 2, "row 2")).await, AppendOutcome::Superseded(higher));
     assert_eq!(append(&store, &commit_of(own, 1, "row 1")).await, AppendOutcome::Superseded(higher));
     let next = SegmentKey { epoch: higher, ..segment() };
@@ -127,6 +138,9 @@ pub async fn the_fence_is_in_the_append(store: TestStore) {
 }
 
 pub async fn a_superseded_append_writes_nothing(store: TestStore) {
+    if store.writes_blind() {
+        return;
+    }
     write(|| store.insert_claim(partition(0), claim(2, 1))).await;
     let commit = Append {
         blobs: vec![chunk(5, 0, "body")],
@@ -143,9 +157,10 @@ pub async fn blobs_are_read_by_chunk(store: TestStore) {
     let chunks = vec![chunk(1, 0, "a"), chunk(1, 1, "b"), chunk(u64::MAX, u32::MAX, "far"), chunk(2, 0, "")];
     write(|| store.put_blobs(segment(), chunks.clone())).await;
     write(|| store.put_blobs(segment(), chunks.clone())).await;
-    assert_invalid(
-        outcome(|| store.put_blobs(segment(), vec![chunk(3, 0, "new"), chunk(1, 1, "other")])).await,
-    );
+    if !store.writes_blind() {
+        let other = vec![chunk(3, 0, "new"), chunk(1, 1, "other")];
+        assert_invalid(outcome(|| store.put_blobs(segment(), other.clone())).await);
+    }
     // The commit that names them comes later, and may bring some of them again.
     let commit = Append { blobs: vec![chunk(1, 1, "b"), chunk(1, 2, "c")], ..commit_of(segment(), 0, "row") };
     append(&store, &commit).await;

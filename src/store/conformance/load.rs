@@ -57,7 +57,7 @@ pub async fn many_partitions_append_at_once(store: TestStore) {
                 };
                 for commit in 0..COMMITS {
                     let row = commit_of(segment, commit, &format!("row {commit} of task {task}"));
-                    assert_eq!(append(&store, &row).await, AppendOutcome::Fenced);
+                    assert_eq!(append(&store, &row).await, fenced(&store));
                     let seen = all_commits(&store, segment).await.len() as u64;
                     assert_eq!(seen, commit + 1, "each commit is seen once it is durable, in order");
                 }
@@ -97,6 +97,12 @@ pub async fn counters_rise_and_rest(store: TestStore) {
     assert!(store.counters().fence_reads > after.fence_reads, "a fence read by itself is counted");
     let rest = store.counters();
     assert_eq!(store.counters(), rest, "nothing is done that nobody asked for");
+}
+
+pub async fn health_says_what_is_durable(store: TestStore) {
+    let health = read(|| store.health()).await;
+    assert!(!health.backend.is_empty() && !health.durability_note.is_empty(), "{health:?}");
+    assert!(health.nodes.is_empty() || health.nodes.iter().any(|node| node.up), "{health:?}");
 }
 
 pub async fn the_clock_is_that_of_today(store: TestStore) {

@@ -34,6 +34,11 @@ pub use state::*;
 /// The store under test.
 pub type TestStore = Arc<dyn Store>;
 
+/// What an append by the owner of the highest claim is answered.
+fn fenced(store: &TestStore) -> AppendOutcome {
+    if store.writes_blind() { AppendOutcome::Durable } else { AppendOutcome::Fenced }
+}
+
 /// Stamps the suite for one backend. The expression is a future of an empty store and of what must
 /// live as long as the test (a folder, say); it is evaluated once for each case.
 #[macro_export]
@@ -69,6 +74,7 @@ macro_rules! store_conformance {
             many_partitions_append_at_once
             a_read_sees_what_was_acknowledged_before
             counters_rise_and_rest
+            health_says_what_is_durable
             the_clock_is_that_of_today
         }
     };

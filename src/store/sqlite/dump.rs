@@ -3,29 +3,10 @@
 use bytes::Bytes;
 use rusqlite::{Connection, Row};
 
-use super::super::{Claim, CommitKey, Document, IndexEntry, SegmentKey, StoreError};
+use super::super::{Claim, CommitKey, Document, IndexEntry, SegmentKey, StoreError, StoredRow};
 use super::SqliteStore;
 use super::schema::read_epoch;
 use crate::model::PartitionId;
-
-/// A row as it is stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StoredRow {
-    /// A namespace, group, queue …
-    Document(String, Document),
-    /// A claim of a partition.
-    Claim(PartitionId, Claim),
-    /// A commit: its segment, its number, its row.
-    Commit(SegmentKey, u64, Bytes),
-    /// A chunk of a blob: its segment, the blob, the chunk, its bytes.
-    Blob(SegmentKey, u64, u32, Bytes),
-    /// A segment's summary as of a commit.
-    Summary(SegmentKey, CommitKey, Bytes),
-    /// A partition's progress as of a commit.
-    Progress(PartitionId, CommitKey, Bytes),
-    /// An entry of the index.
-    Entry(IndexEntry),
-}
 
 type Read = fn(&Row<'_>) -> rusqlite::Result<StoredRow>;
 

@@ -47,7 +47,6 @@ mod read;
 mod schema;
 mod writer;
 
-pub use dump::StoredRow;
 pub use open::{SqliteOptions, Synchronous};
 
 /// A store in one SQLite file. Reads need a tokio runtime.

@@ -167,6 +167,26 @@ impl Store for SqliteStore {
         self.copy_to(to).await
     }
 
+    async fn health(&self) -> Result<StoreHealth, StoreError> {
+        add(&self.counters.calls, 1);
+        // A read that succeeds: the file is there and can be read.
+        self.get(|connection| read::document(connection, "health")).await?;
+        let (durability, note) = match self.readers.source().options.synchronous {
+            Synchronous::Full => (Durability::Power, "a commit is answered when it is on the disk"),
+            _ => (
+                Durability::Process,
+                "a power cut may take the latest commits: set synchronous = \"full\" to have each on the disk",
+            ),
+        };
+        Ok(StoreHealth {
+            backend: format!("SQLite {}", rusqlite::version()),
+            durability,
+            durability_note: note.to_owned(),
+            replicas: None,
+            nodes: Vec::new(),
+        })
+    }
+
     fn counters(&self) -> StoreCounters {
         self.counters.read()
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Candidate, Class, Place, Worker, mix, name_of, namesakes};
 use crate::coordination::assign::{ManualRule, Policy, Question, matches};
+use crate::coordination::check::partition_id;
 use crate::coordination::{PartitionName, WorkerId};
 use crate::model::PartitionId;
 
@@ -158,12 +159,10 @@ impl<'a> Sorter<'a> {
 fn refusals(candidates: &[Candidate<'_>]) -> BTreeMap<PartitionId, BTreeSet<Worker>> {
     let mut refusals: BTreeMap<PartitionId, BTreeSet<Worker>> = BTreeMap::new();
     for (worker, candidate) in candidates.iter().enumerate() {
-        for text in &candidate.member.cannot_serve {
-            let parts = text.split_once('/').map(|(group, index)| (group.parse(), index.parse()));
-            if let Some((Ok(group), Ok(index))) = parts {
-                refusals.entry(PartitionId { group, index }).or_default().insert(worker);
-            }
-        }
+        let partitions = candidate.member.cannot_serve.iter().filter_map(|text| partition_id(text));
+        partitions.for_each(|partition| {
+            refusals.entry(partition).or_default().insert(worker);
+        });
     }
     refusals
 }
