@@ -134,11 +134,6 @@ impl Catalog {
         queues.take(limit).map(|(_, queue)| queue.clone()).collect()
     }
 
-    /// Reads all queues anew; those that are new or different.
-    pub async fn reload(&self) -> Result<Vec<Arc<QueueEntry>>, StoreError> {
-        Ok(Vec::new())
-    }
-
     /// Creates a queue with a group of its own; one that is there already is given back as it is.
     pub async fn create(
         &self,
