@@ -17,6 +17,9 @@ use super::outbox::Outbox;
 use super::state::CallState;
 use crate::worker::RequestError;
 
+/// Why a call has ended at its deadline.
+pub(super) const TOO_LATE: &str = "the call's time is over";
+
 /// What both halves of one end share.
 #[derive(Debug)]
 pub(super) struct End {
@@ -34,7 +37,7 @@ impl End {
 
     /// The time is over: what that means for the call.
     pub fn too_late(&self) -> CallError {
-        self.state.break_off("the call's time is over")
+        self.state.break_off(TOO_LATE)
     }
 }
 
@@ -108,13 +111,13 @@ impl Drop for CallSender {
             return;
         }
         let call = self.end.number();
-        let kind = if self.end.place.is_some() {
-            Kind::Cancel(Cancel { call })
-        } else {
-            Kind::Failure(Failure::new(call, CallError::unknown("the call was given up by its server")))
-        };
-        self.end.outbox.push_small(kind);
-        self.end.state.fail(CallError::unknown("the call was given up here"));
+        let maker = self.end.place.is_some();
+        let why = if maker { "the call was given up here" } else { "the call was given up by its server" };
+        let error = self.end.state.fail(CallError::unknown(why));
+        self.end.outbox.push_small(match maker {
+            true => Kind::Cancel(Cancel { call }),
+            false => Kind::Failure(Failure::new(call, error)),
+        });
     }
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-use super::call::{Call, End, too_long};
+use super::call::{Call, End, TOO_LATE, too_long};
 use super::error::CallError;
 use super::frame::{Cancel, Data, Kind, Open};
 use super::limits::{MESSAGE_BYTES_MAX, PIECE_BYTES_MAX, RETRY_AFTER};
@@ -116,7 +116,7 @@ impl ClientLink {
             let state = Arc::new(CallState::made(calls.last));
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(OpenError::Failed(CallError::not_sent("the call's time is over")));
+                return Err(OpenError::Failed(CallError::not_sent(TOO_LATE)));
             }
             let open = Open {
                 call: calls.last,
@@ -125,7 +125,7 @@ impl ClientLink {
                 message_bytes: message_bytes as u64,
                 body,
                 more,
-                end,
+                end: end && !more,
             };
             let pushed = self.outbox.push_request(Kind::Open(open), reserved, &state, !more);
             pushed.map_err(|_| OpenError::Closed)?;

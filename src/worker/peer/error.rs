@@ -72,6 +72,7 @@ impl Failure {
                         failure.field = field.map(shortened);
                         (Reason::Invalid, message, Duration::ZERO)
                     }
+                    RequestError::Moved(message) => (Reason::Moved, message, Duration::ZERO),
                     RequestError::Overloaded { message, retry_after } => {
                         (Reason::Overloaded, message, retry_after)
                     }
@@ -102,6 +103,7 @@ impl From<Failure> for CallError {
                 Reason::NotFound => RequestError::NotFound(message),
                 Reason::Gone => RequestError::Gone(message),
                 Reason::Conflict => RequestError::Conflict(message),
+                Reason::Moved => RequestError::Moved(message),
                 Reason::Invalid => RequestError::Invalid { field, message },
                 Reason::Overloaded => RequestError::Overloaded { message, retry_after },
                 Reason::Unavailable | Reason::Other => RequestError::Unavailable { message, retry_after },
@@ -132,6 +134,7 @@ mod tests {
             RequestError::NotFound(text()),
             RequestError::Gone(text()),
             RequestError::Conflict(text()),
+            RequestError::Moved(text()),
             RequestError::Invalid { field: Some("jobs[3].key".to_owned()), message: text() },
             RequestError::Invalid { field: None, message: text() },
             RequestError::Overloaded { message: text(), retry_after: soon },

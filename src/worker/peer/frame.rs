@@ -160,6 +160,8 @@ pub enum Reason {
     Overloaded = 5,
     /// Something is away.
     Unavailable = 6,
+    /// On its way to another worker.
+    Moved = 7,
 }
 
 /// So much was read.
@@ -299,6 +301,11 @@ impl Decoder {
                 return Ok(frame.kind);
             }
         }
+    }
+
+    /// Bytes that are held.
+    pub fn held(&self) -> usize {
+        self.buffer.len()
     }
 
     /// Bytes of the length, and the length, once they are there.

@@ -68,6 +68,14 @@ struct Greeted {
     place: OwnedSemaphorePermit,
 }
 
+/// What is done with a connection when its link has ended.
+enum After {
+    /// What was said last is written, within a bound.
+    Flush,
+    /// It is dropped.
+    Cut,
+}
+
 /// The body of the request that makes a link, and what its answer's body is written from.
 struct Begun {
     incoming: Incoming,
@@ -125,10 +133,12 @@ impl PeerServer {
         let mut link = std::pin::pin!(self.link(begins, greeting, from, &shutdown));
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
-            () = link.as_mut() => {
-                // What was said last is written, within a bound.
-                connection.as_mut().graceful_shutdown();
-                timeout(GREETING_TIMEOUT, connection).await.unwrap_or(Ok(()))
+            after = link.as_mut() => match after {
+                After::Flush => {
+                    connection.as_mut().graceful_shutdown();
+                    timeout(GREETING_TIMEOUT, connection).await.unwrap_or(Ok(()))
+                }
+                After::Cut => return,
             }
         };
         if let Err(error) = ended {
@@ -143,7 +153,7 @@ impl PeerServer {
         greeting: OwnedSemaphorePermit,
         peer: Option<SocketAddr>,
         shutdown: &CancellationToken,
-    ) {
+    ) -> After {
         let greeted = async {
             let begun = begins.await.map_err(|_| ReadError::Ended)?;
             let mut reader = Reader::new(begun.incoming);
@@ -156,13 +166,19 @@ impl PeerServer {
         };
         let greeted = tokio::select! {
             greeted = timeout(GREETING_TIMEOUT, greeted) => greeted,
-            () = shutdown.cancelled() => return,
+            () = shutdown.cancelled() => return After::Cut,
         };
         drop(greeting);
         let (Greeted { from, place }, mut reader, outbox) = match greeted {
             Ok(Ok(greeted)) => greeted,
-            Ok(Err(error)) => return self.complain(&error, peer),
-            Err(_) => return tracing::debug!(?peer, "a peer did not greet in time"),
+            Ok(Err(error)) => {
+                self.complain(&error, peer);
+                return After::Flush;
+            }
+            Err(_) => {
+                tracing::debug!(?peer, "a peer did not greet in time");
+                return After::Cut;
+            }
         };
         reader.greeted();
         tracing::debug!(%from, ?peer, "linked from a worker");
@@ -170,6 +186,7 @@ impl PeerServer {
         let why = link.run(reader, shutdown).await;
         drop(place);
         tracing::debug!(%from, why, "the link from a worker has ended");
+        After::Flush
     }
 
     /// Has the client show that it knows the secret, and shows it the same.

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::PeerSettings;
-use super::call::{CallReceiver, End, ServerCall, too_long};
+use super::call::{CallReceiver, End, ServerCall, TOO_LATE, too_long};
 use super::error::CallError;
 use super::frame::{Failure, GoAway, Kind, Open};
 use super::limits::{DEADLINE_MAX, DRAIN, MESSAGE_BYTES_MAX, RETRY_AFTER};
@@ -70,6 +70,8 @@ impl ServerLink {
     /// Serves calls until the link ends or `shutdown` fires; then calls that are being served get a
     /// bounded time. Answers why it has ended.
     pub async fn run(self: &Arc<Self>, mut reader: Reader, shutdown: &CancellationToken) -> String {
+        // Its connection may end first, and then this is dropped.
+        let _ends = Ends(self);
         let why = tokio::select! {
             error = self.read(&mut reader) => error.to_string(),
             () = self.outbox.stuck() => "the other side takes nothing any more".to_owned(),
@@ -197,6 +199,15 @@ impl ServerLink {
     }
 }
 
+/// Ends a link when it is dropped, if it has not ended before.
+struct Ends<'a>(&'a ServerLink);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.end("its connection has broken");
+    }
+}
+
 /// A call that is being served.
 struct Served {
     link: Arc<ServerLink>,
@@ -228,10 +239,15 @@ impl Served {
                 tracing::error!(kind, from = %link.from, "serving a call of another worker panicked");
             }
         };
+        let too_late = async {
+            sleep_until(deadline).await;
+            // Before the service is dropped, which tells the caller.
+            self.state.break_off(TOO_LATE);
+        };
         tokio::select! {
             () = work => {}
             () = poll_fn(|context| self.state.poll_failed(context)) => {}
-            () = sleep_until(deadline) => {}
+            () = too_late => {}
         }
     }
 }
