@@ -24,6 +24,8 @@ use crate::model::PartitionId;
 
 pub mod assign;
 mod check;
+#[doc(hidden)]
+pub mod conformance;
 mod local;
 #[cfg(feature = "zookeeper")]
 pub mod zookeeper;

@@ -1,30 +1,16 @@
+use std::sync::Arc;
+
 use super::*;
+use crate::coordination::conformance::{CUT_OFF, Ground, member, partition, seen};
 
-fn member(id: &str) -> Member {
-    Member {
-        id: id.into(),
-        name: id.to_owned(),
-        address: "http://127.0.0.1:1".to_owned(),
-        version: "1".to_owned(),
-        assign_version: 1,
-        slots: 1,
-        capacity: 100,
-        labels: BTreeMap::new(),
-        cannot_serve: Vec::new(),
-        draining: false,
-        settings: BTreeMap::new(),
-        started_ms: 0,
-    }
+async fn ground() -> Ground {
+    let hub = LocalCoordinator::new(Duration::from_secs(1));
+    let cuttable = Arc::new(hub.clone());
+    let coordinator = cuttable.clone();
+    Ground { coordinator, cuttable, cut: Box::new(move || hub.expire(CUT_OFF)) }
 }
 
-fn partition(index: u16) -> PartitionName {
-    PartitionName { id: PartitionId { group: 7, index }, namespace: "default".into(), group: "emails".into() }
-}
-
-async fn until(session: &Arc<dyn Session>, right: impl FnMut(&Arc<View>) -> bool) {
-    let mut view = session.view();
-    tokio::time::timeout(Duration::from_secs(10), view.wait_for(right)).await.unwrap().unwrap();
-}
+crate::coordination_conformance!(ground());
 
 #[tokio::test]
 async fn an_expired_session_is_lost_and_its_locks_are_anybodys() {
@@ -36,7 +22,7 @@ async fn an_expired_session_is_lost_and_its_locks_are_anybodys() {
     hub.expire("one");
     assert_eq!(*one.state().borrow(), SessionState::Lost);
     assert_eq!(one.lock(&partition(1)).await.unwrap_err().kind, CoordinationErrorKind::SessionLost);
-    until(&two, |view| view.members.len() == 1 && view.owners.is_empty()).await;
+    seen(&two, "it", |view| view.members.len() == 1 && view.owners.is_empty()).await;
     assert_eq!(two.lock(&partition(0)).await.unwrap(), LockOutcome::Locked);
 }
 
@@ -50,7 +36,7 @@ async fn an_unsure_session_keeps_its_locks_and_is_not_answered() {
     assert_eq!(one.lock(&partition(1)).await.unwrap_err().kind, CoordinationErrorKind::Unavailable);
     hub.unsure("one", false);
     assert_eq!(*one.state().borrow(), SessionState::Sure);
-    until(&one, |view| view.owners.len() == 1).await;
+    seen(&one, "it", |view| view.owners.len() == 1).await;
 }
 
 #[tokio::test]
@@ -63,7 +49,7 @@ async fn after_a_wipe_all_sessions_are_lost_and_the_same_worker_joins_anew() {
     let again = hub.join(member("one")).await.unwrap();
     drop(one);
     assert_eq!(again.lock(&partition(0)).await.unwrap(), LockOutcome::Locked);
-    until(&again, |view| view.members.len() == 1 && view.owners.len() == 1).await;
+    seen(&again, "it", |view| view.members.len() == 1 && view.owners.len() == 1).await;
 }
 
 #[tokio::test]
@@ -71,9 +57,9 @@ async fn a_tree_that_is_wiped_leaves_the_sessions() {
     let hub = LocalCoordinator::new(Duration::from_secs(10));
     let one = hub.join(member("one")).await.unwrap();
     assert_eq!(one.lock(&partition(0)).await.unwrap(), LockOutcome::Locked);
-    until(&one, |view| view.owners.len() == 1).await;
+    seen(&one, "it", |view| view.owners.len() == 1).await;
     hub.wipe_tree();
-    until(&one, |view| view.owners.is_empty() && view.members.len() == 1).await;
+    seen(&one, "it", |view| view.owners.is_empty() && view.members.len() == 1).await;
     assert_eq!(*one.state().borrow(), SessionState::Sure);
 }
 
