@@ -9,6 +9,7 @@
 
 mod catalog;
 mod clock;
+mod clock_offset;
 mod front;
 pub(crate) mod owner;
 pub(crate) mod partition;

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use crate::coordination::View;
 use crate::model::PartitionId;
+use crate::worker::catalog::CatalogChange;
 use crate::worker::supervisor::Partitions;
 
 use super::Front;
@@ -34,6 +35,10 @@ impl Partitions for Front {
         if let Some(neighbours) = &self.shared.cluster {
             neighbours.view.send_replace(view);
         }
+    }
+
+    fn catalog_changed(&self, change: &CatalogChange) {
+        self.local().catalog_changed(change);
     }
 
     fn parked(&self) -> Vec<PartitionId> {

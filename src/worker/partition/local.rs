@@ -7,7 +7,7 @@ use crate::model::{Epoch, PartitionId, QueueNumber};
 use crate::runner::pool::Pool;
 use crate::store::StoreError;
 use crate::worker::RequestError;
-use crate::worker::catalog::QueueEntry;
+use crate::worker::catalog::{CatalogChange, QueueEntry};
 use crate::worker::owner::{Owner, OwnerHandle, Shared};
 use crate::worker::reader::Reader;
 
@@ -97,10 +97,16 @@ impl Local {
 
     /// Reads anew which queues there are, and tells the owners here of those that have changed.
     pub async fn reload(&self) -> Result<(), StoreError> {
-        for queue in self.shared.catalog.reload().await? {
-            self.tell_owners(&queue);
-        }
+        let change = self.shared.catalog.reload().await?;
+        self.catalog_changed(&change);
         Ok(())
+    }
+
+    /// Others have changed queues: their owners here get to know.
+    pub fn catalog_changed(&self, change: &CatalogChange) {
+        for queue in change.new.iter().chain(&change.changed) {
+            self.tell_owners(queue);
+        }
     }
 
     /// The owners here of a queue's partitions get to know its settings.

@@ -26,6 +26,8 @@ pub(super) const BACKOFF_MS: (u64, u64) = (200, 5_000);
 const CONFIRM_MS: u64 = 2_000;
 /// First and longest time until a parked partition is tried here again.
 const PARKED_MS: (u64, u64) = (60_000, 16 * 60_000);
+/// After the catalogue was read, it is not read again for so many times as long as that took.
+const READ_SHARE: u64 = 3;
 /// What a view does not show as it was published is published again after so long.
 const SHOW_AGAIN_MS: u64 = 500;
 /// What goes on being wrong is said once in so long.
@@ -145,6 +147,7 @@ pub(crate) struct Machine {
     pub(super) shown: Option<Member>,
     pub(super) publish: Chore,
     pub(super) reload: Chore,
+    pub(super) reload_asked_ms: u64,
     pub(super) raise: Chore,
     pub(super) woken_at_ms: Option<u64>,
 }
@@ -187,6 +190,7 @@ impl Machine {
             shown: None,
             publish: Chore::default(),
             reload: Chore::default(),
+            reload_asked_ms: 0,
             raise: Chore::default(),
             woken_at_ms: None,
         }
@@ -208,6 +212,7 @@ impl Machine {
                 self.raise.answered(call, outcome.is_ok(), self.now_ms);
             }
             Input::Catalog { call, partitions } => self.catalog_read(call, partitions),
+            Input::KnownCatalog(partitions) => self.set_partitions(partitions),
             Input::CatalogChanged(partitions) => {
                 self.set_partitions(partitions);
                 self.raise.wanted = true;
@@ -220,6 +225,11 @@ impl Machine {
         if !self.refused {
             self.pump(out);
         }
+    }
+
+    /// Partitions that are owned, and that should be.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.places.owned(), self.plan.mine.len())
     }
 
     pub(super) fn next_call(&mut self) -> Call {
@@ -487,6 +497,8 @@ impl Machine {
     }
 
     fn catalog_read(&mut self, call: Call, partitions: Option<Vec<PartitionName>>) {
+        // Reading is not all that is done, however large the catalogue and however often it changes.
+        self.reload.later(self.now_ms + (self.now_ms - self.reload_asked_ms) * READ_SHARE);
         if self.reload.answered(call, partitions.is_some(), self.now_ms)
             && let Some(partitions) = partitions
         {

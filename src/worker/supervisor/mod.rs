@@ -23,15 +23,21 @@ use async_trait::async_trait;
 
 use crate::coordination::View;
 use crate::model::PartitionId;
+use crate::worker::catalog::CatalogChange;
 
 mod machine;
 mod peers;
 mod places;
 mod plan;
 mod pump;
+mod task;
 #[cfg(test)]
 mod tests;
 mod types;
+
+pub(crate) use peers::STORE_KEY;
+pub(crate) use task::{End, Supervision, SupervisorHandle, start};
+pub(crate) use types::{ClockState, Settings};
 
 /// What is done with a worker's partitions, and what it has to know. The worker's front is behind it.
 #[async_trait]
@@ -51,6 +57,9 @@ pub(crate) trait Partitions: Send + Sync + 'static {
 
     /// Who is there and who owns what, for routing and for attempts whose worker is gone.
     fn set_view(&self, view: Arc<View>);
+
+    /// Others have changed queues: the catalogue knows, their owners here are to be told.
+    fn catalog_changed(&self, change: &CatalogChange);
 
     /// Partitions whose owner has given up: they are parked, and another worker may try.
     fn parked(&self) -> Vec<PartitionId>;

@@ -41,6 +41,10 @@ impl Place {
         matches!(self, Self::Locking { .. } | Self::Owned { confirming: Some(_), .. })
     }
 
+    fn is_owned(&self) -> bool {
+        matches!(self, Self::Owned { .. } | Self::HandingOver { .. })
+    }
+
     fn is_leaving(&self) -> bool {
         matches!(self, Self::HandingOver { .. } | Self::Unlocking { call: Some(_), .. })
     }
@@ -53,6 +57,7 @@ pub(super) struct Places {
     due: BTreeSet<(u64, PartitionId)>,
     locking: usize,
     leaving: usize,
+    owned: usize,
 }
 
 impl Places {
@@ -94,6 +99,7 @@ impl Places {
         }
         self.locking -= usize::from(place.is_locking());
         self.leaving -= usize::from(place.is_leaving());
+        self.owned -= usize::from(place.is_owned());
     }
 
     /// All of them, which are then forgotten.
@@ -110,6 +116,11 @@ impl Places {
     /// Locks asked for and not answered.
     pub fn locking(&self) -> usize {
         self.locking
+    }
+
+    /// Partitions with an owner here.
+    pub fn owned(&self) -> usize {
+        self.owned
     }
 
     /// Hand-overs and unlocks under way.
@@ -135,5 +146,6 @@ impl Places {
         }
         self.locking += usize::from(place.is_locking());
         self.leaving += usize::from(place.is_leaving());
+        self.owned += usize::from(place.is_owned());
     }
 }

@@ -53,6 +53,7 @@ impl Machine {
         if self.reload.due(self.now_ms) {
             let call = self.next_call();
             (self.reload.wanted, self.reload.call) = (false, Some(call));
+            self.reload_asked_ms = self.now_ms;
             out.push(Output::ReloadCatalog { call });
         }
         if !self.is_sure() {

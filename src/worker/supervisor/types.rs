@@ -50,6 +50,8 @@ pub(crate) enum Input {
     Raised { call: Call, outcome: Result<(), CoordinationError> },
     /// The catalogue was read again; none if it could not be.
     Catalog { call: Call, partitions: Option<Vec<PartitionName>> },
+    /// What the catalogue holds at the start.
+    KnownCatalog(Vec<PartitionName>),
     /// This worker has changed the catalogue itself.
     CatalogChanged(Vec<PartitionName>),
     /// A partition's owner has given up.
