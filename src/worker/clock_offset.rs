@@ -6,8 +6,7 @@
 //!
 //! No clock decides anything in the store (INV-2 does not need one), but due times, retention and
 //! what people read come from it: a worker whose clock is more than [`OFFSET_MS_MAX`] off owns no
-//! partitions until it is right. This is the only thing that an idle worker reads (INV-7), so
-//! whatever else wants to look once in a while goes along with it.
+//! partitions until it is right. This is the only thing that an idle worker reads (INV-7).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -59,12 +58,11 @@ fn between(before_ms: u64, round_trip: Duration, store_ms: u64) -> Offset {
     Offset { ms: before_ms as i64 + half_ms - store_ms as i64, within_ms: half_ms }
 }
 
-/// Measures until nobody listens. `also` is done after each measurement.
+/// Measures until nobody listens.
 pub(crate) async fn watch_offset(
     store: Arc<dyn Store>,
     clock: Arc<Clock>,
     offset: watch::Sender<Option<Offset>>,
-    also: impl Fn() + Send,
 ) {
     loop {
         let pause = match measure(&*store, &clock).await {
@@ -72,7 +70,6 @@ pub(crate) async fn watch_offset(
                 metrics::gauge!(crate::telemetry::names::CLOCK_OFFSET_SECONDS)
                     .set(measured.ms as f64 / 1_000.0);
                 offset.send_replace(Some(measured));
-                also();
                 EVERY
             }
             Ok(_) | Err(_) => AGAIN,

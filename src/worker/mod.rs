@@ -9,6 +9,7 @@
 
 mod catalog;
 mod clock;
+mod cluster;
 mod clock_offset;
 mod front;
 pub(crate) mod owner;
@@ -24,5 +25,7 @@ pub(crate) mod router;
 mod standalone;
 pub(crate) mod supervisor;
 
+pub use cluster::{ClusterSettings, InvalidName, Late, check_name, new_worker_id, patiently};
+pub use peer::{ClusterSecret, PeerServer, check_peers};
 pub use requests::{DeleteQueue, JobCommand, JobFilter, OutputStream, RequestError, Requests};
 pub use standalone::{StartError, Worker, WorkerBuilder, WorkerSettings};

@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use crate::model::{JobId, PartitionId, QueueSettings, check};
 use crate::worker::catalog::{Catalog, QueueEntry};
 use crate::worker::owner::{OwnerHandle, Shared, unavailable};
-use crate::worker::partition::{Local, Operation};
+use crate::worker::partition::{Local, Operation, Service};
 use crate::worker::reader::unknown;
 use crate::worker::room::Space;
 use crate::worker::router::Router;
@@ -59,6 +59,11 @@ impl Front {
         for partition in partitions {
             self.local().own(partition);
         }
+    }
+
+    /// Answers other workers' questions about what is owned here.
+    pub fn service(&self) -> Service {
+        Service::new(self.local().clone())
     }
 
     /// All owners here.

@@ -349,6 +349,10 @@ impl Machine {
         } else if last.owners != view.owners {
             self.plan.owners_changed(self.partitions.len());
         }
+        // Whoever is gone may have changed the catalogue and had no time to say so.
+        if self.members.keys().any(|id| !members.contains_key(id)) {
+            self.reload.wanted = true;
+        }
         self.members = members;
         self.waits.retain(|partition, _| last.owners.get(partition) == view.owners.get(partition));
         self.look_at_locks(&view, out);

@@ -36,7 +36,7 @@ mod tests;
 mod types;
 
 pub(crate) use peers::STORE_KEY;
-pub(crate) use task::{End, Supervision, SupervisorHandle, start};
+pub(crate) use task::{Supervision, SupervisorHandle, start};
 pub(crate) use types::{ClockState, Settings};
 
 /// What is done with a worker's partitions, and what it has to know. The worker's front is behind it.

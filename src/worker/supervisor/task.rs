@@ -47,11 +47,15 @@ pub(crate) struct Supervision {
     pub chance: u64,
 }
 
-/// How a supervisor has ended.
+/// How far a supervisor is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    /// All was handed over, as it was asked to.
+pub(crate) enum Phase {
+    /// It takes part.
+    Running,
+    /// All was handed over, as it was asked to; the session goes on.
     Drained,
+    /// It has left.
+    Left,
     /// This worker must not take part, and why.
     Refused(String),
 }
@@ -60,22 +64,34 @@ pub(crate) enum End {
 #[derive(Clone)]
 pub(crate) struct SupervisorHandle {
     drain: CancellationToken,
-    end: watch::Receiver<Option<End>>,
+    leave: CancellationToken,
+    phase: watch::Receiver<Phase>,
     session: watch::Receiver<Option<Arc<dyn Session>>>,
 }
 
 impl SupervisorHandle {
-    /// Hands everything over and leaves; returns when that is done.
+    /// Hands everything over; returns when that is done. The worker stays a member, since attempts
+    /// that still run are asked after.
     pub async fn drain(&self) {
         self.drain.cancel();
-        self.ended().await;
+        let _ = self.phase.clone().wait_for(|phase| *phase != Phase::Running).await;
     }
 
-    /// Waits until it has ended, and says how. One that has crashed has ended too.
-    pub async fn ended(&self) -> End {
-        let mut end = self.end.clone();
-        let ended = end.wait_for(Option::is_some).await.ok().and_then(|end| end.clone());
-        ended.unwrap_or_else(|| End::Refused("the supervisor has crashed: this is a bug".to_owned()))
+    /// Ends the session; returns when that is done.
+    pub async fn leave(&self) {
+        self.leave.cancel();
+        let ended = |phase: &Phase| matches!(phase, Phase::Left | Phase::Refused(_));
+        let _ = self.phase.clone().wait_for(ended).await;
+    }
+
+    /// Waits until this worker must not take part any more, and says why.
+    pub async fn refused(&self) -> String {
+        let mut phase = self.phase.clone();
+        match phase.wait_for(|phase| matches!(phase, Phase::Left | Phase::Refused(_))).await.as_deref() {
+            Ok(Phase::Refused(why)) => why.clone(),
+            Ok(_) => std::future::pending().await,
+            Err(_) => "the supervisor has crashed: this is a bug".to_owned(),
+        }
     }
 
     /// The session, while there is one.
@@ -86,14 +102,12 @@ impl SupervisorHandle {
 
 /// Starts one. It ends when it is drained or refused, or with the runtime.
 pub(crate) fn start(supervision: Supervision) -> SupervisorHandle {
-    let drain = CancellationToken::new();
-    let (end, ended) = watch::channel(None);
+    let (drain, leave) = (CancellationToken::new(), CancellationToken::new());
+    let (phase, seen) = watch::channel(Phase::Running);
     let (session, shown) = watch::channel(None);
-    let handle = SupervisorHandle { drain: drain.clone(), end: ended, session: shown };
-    tokio::spawn(async move {
-        let how = Task::new(supervision, drain, session).run().await;
-        end.send_replace(Some(how));
-    });
+    let handle =
+        SupervisorHandle { drain: drain.clone(), leave: leave.clone(), phase: seen, session: shown };
+    tokio::spawn(Task::new(supervision, phase, session).run(drain, leave));
     handle
 }
 
@@ -115,20 +129,19 @@ struct Task {
     partitions: Arc<dyn Partitions>,
     catalog: Arc<Catalog>,
     offset: watch::Receiver<Option<Offset>>,
-    drain: CancellationToken,
+    phase: watch::Sender<Phase>,
     shown: watch::Sender<Option<Arc<dyn Session>>>,
     machine: Machine,
     began: Instant,
     wake: Instant,
     active: Option<Active>,
     calls: JoinSet<Done>,
-    end: Option<End>,
 }
 
 impl Task {
     fn new(
         supervision: Supervision,
-        drain: CancellationToken,
+        phase: watch::Sender<Phase>,
         shown: watch::Sender<Option<Arc<dyn Session>>>,
     ) -> Self {
         let Supervision { coordinator, partitions, catalog, offset, member, settings, chance } = supervision;
@@ -138,31 +151,28 @@ impl Task {
             partitions,
             catalog,
             offset,
-            drain,
+            phase,
             shown,
             machine: Machine::new(settings, member, chance),
             began: now,
             wake: now,
             active: None,
             calls: JoinSet::new(),
-            end: None,
         }
     }
 
-    async fn run(mut self) -> End {
+    async fn run(mut self, drain: CancellationToken, leave: CancellationToken) {
         let mut own_changes = self.catalog.own_changes();
         let mut parked = interval(PARKED_EVERY);
         parked.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let drain = self.drain.clone();
         let mut draining = false;
         self.partitions.set_sure(false);
         self.tell(Input::KnownCatalog(self.catalog.partition_names()));
         let state = self.offset.borrow_and_update().map(Offset::state);
         state.into_iter().for_each(|state| self.tell(Input::Clock(state)));
         loop {
-            if let Some(end) = self.end.take() {
-                self.leave().await;
-                return end;
+            if matches!(*self.phase.borrow(), Phase::Refused(_)) {
+                return self.leave().await;
             }
             tokio::select! {
                 Some(done) = self.calls.join_next() => match done {
@@ -180,6 +190,11 @@ impl Task {
                 () = drain.cancelled(), if !draining => {
                     draining = true;
                     self.tell(Input::Drain);
+                }
+                () = leave.cancelled() => {
+                    self.leave().await;
+                    self.phase.send_replace(Phase::Left);
+                    return;
                 }
                 _ = parked.tick() => {
                     self.partitions.parked().into_iter().for_each(|parked| self.tell(Input::Parked(parked)));
@@ -278,8 +293,8 @@ impl Task {
             Output::Say(Level::Info, text) => info!("{text}"),
             Output::Say(Level::Warn, text) => warn!("{text}"),
             Output::Say(Level::Error, text) => error!("{text}"),
-            Output::Drained => self.end = Some(End::Drained),
-            Output::Refuse(why) => self.end = Some(End::Refused(why)),
+            Output::Drained => drop(self.phase.send_replace(Phase::Drained)),
+            Output::Refuse(why) => drop(self.phase.send_replace(Phase::Refused(why))),
             call => self.call(call),
         }
     }

@@ -54,7 +54,6 @@ pub struct Told {
     pub served: AtomicUsize,
     pub dropped: watch::Sender<usize>,
     pub hanging: watch::Sender<usize>,
-    pub most_at_once: AtomicUsize,
     pub from: Mutex<HashSet<WorkerId>>,
     pub let_go: watch::Sender<bool>,
 }
@@ -81,7 +80,6 @@ impl PeerService for Told {
         self.served.fetch_add(1, Ordering::SeqCst);
         self.from.lock().unwrap().insert(from);
         self.hanging.send_modify(|hanging| *hanging += 1);
-        self.most_at_once.fetch_max(*self.hanging.borrow(), Ordering::SeqCst);
         let _dropped = Dropped(self);
         let number = || std::str::from_utf8(&message).unwrap().parse::<usize>().unwrap();
         match kind {
