@@ -35,8 +35,10 @@ cassandra_launch() {
     heap=512m level=4
     if [ "$NODES" = 3 ]; then heap=384m level=1; fi
     cassandra_prepare "$1"
+    # Cassandra measures its memory by this agent; 4.1 does not start without it on Java 17.
+    agent=$(echo "$(jars_of cassandra)"/jamm-*.jar)
     set -- "cassandra-$1" "$JAVA" "-Xms$heap" "-Xmx$heap" "-XX:TieredStopAtLevel=$level" -Xss512k -XX:+UseG1GC -XX:+ExitOnOutOfMemoryError \
-        "-XX:ErrorFile=$home/java-error.log" "@$home/conf/java.options" \
+        "-XX:ErrorFile=$home/java-error.log" "-javaagent:$agent" "@$home/conf/java.options" \
         "-Dcassandra.config=file://$home/conf/cassandra.yaml" "-Dcassandra.storagedir=$home" \
         "-Dlogback.configurationFile=$home/conf/logback.xml" "-Duser.home=$home" \
         -Dcassandra-foreground=yes -Dcassandra.skip_wait_for_gossip_to_settle=0 -Dcassandra.ring_delay_ms=1000 \

@@ -46,8 +46,12 @@ need_java() {
     fi
 }
 
-# version WHAT: as pinned in the project's pom.xml.
+# version WHAT: as pinned in the project's pom.xml, but for a Cassandra that was asked for.
 version() {
+    if [ "$1" = cassandra ] && [ -n "$CASSANDRA" ]; then
+        echo "$CASSANDRA"
+        return 0
+    fi
     sed -n "s|.*<$1.version>\(.*\)</$1.version>.*|\1|p" "$TEMPLATES/pom.xml"
 }
 
@@ -72,9 +76,9 @@ need_jars() {
         part=$jars.part
         rm -rf "$part"
         mvn -B -ntp -q -f "$TEMPLATES/pom.xml" -P"$1" dependency:copy-dependencies \
-            -DoutputDirectory="$part" >"$CACHE/maven.log" 2>&1 8>&- || {
+            "-D$1.version=$(version "$1")" -DoutputDirectory="$part" >"$CACHE/maven.log" 2>&1 8>&- || {
             tail -n 15 "$CACHE/maven.log" >&2
-            fail "Maven could not fetch $1, see above: is there a way to https://repo.maven.apache.org?"
+            fail "Maven could not fetch $1, see above: is there such a version, and a way to https://repo.maven.apache.org?"
         }
         mv "$part" "$jars"
     ) 8>"$CACHE/lock" || exit 1

@@ -128,12 +128,12 @@ await() {
     for name; do
         until ready "$name"; do
             if ! running "$name"; then
-                tail -n 20 "$FOLDER/$name/log" >&2
+                tail -n 40 "$FOLDER/$name/log" >&2
                 fail "$name ended at its start: above is the end of its log, $FOLDER/$name/log"
             fi
             passed=$(($(date +%s) - SINCE))
             if [ "$passed" -ge "$DEADLINE" ]; then
-                tail -n 20 "$FOLDER/$name/log" >&2
+                tail -n 40 "$FOLDER/$name/log" >&2
                 fail "$name is not ready after $DEADLINE s: above is the end of its log, $FOLDER/$name/log"
             fi
             if [ -t 2 ]; then

@@ -90,6 +90,8 @@ cmd_up() {
     trap undo EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP
+    # Whoever wanted the servers may be gone by the time they are ready.
+    trap 'exit 141' PIPE
     need_tls
     # shellcheck disable=SC2046,SC2086 # names are words
     launch_all $(names $KINDS_WANTED)
@@ -102,7 +104,7 @@ cmd_up() {
 
 # The traps turn a signal into an end, and every end of the holder into one of the servers.
 release() {
-    trap '' INT TERM HUP
+    trap '' INT TERM HUP PIPE
     lock
     if alive "$FOLDER/holder" && [ "$PID" = $$ ]; then
         # shellcheck disable=SC2046,SC2086 # names are words

@@ -179,6 +179,9 @@ impl From<Wrong> for Problem {
     }
 }
 
+/// When to come back to a partition that is on its way to another worker.
+const MOVED_RETRY: std::time::Duration = std::time::Duration::from_secs(1);
+
 impl From<RequestError> for Problem {
     fn from(error: RequestError) -> Self {
         match error {
@@ -188,6 +191,7 @@ impl From<RequestError> for Problem {
             RequestError::Invalid { field, message } => {
                 Self { field, ..Self::new(ProblemKind::Invalid, message) }
             }
+            RequestError::Moved(detail) => Self::new(ProblemKind::Unavailable, detail).after(MOVED_RETRY),
             RequestError::Overloaded { message, retry_after } => Self::overloaded(message, retry_after),
             RequestError::Unavailable { message, retry_after } => {
                 Self::new(ProblemKind::Unavailable, message).after(retry_after)

@@ -188,6 +188,7 @@ impl State {
             counts: Counts::from_array(by_state),
             oldest_waiting_seconds: None,
             last_minute: Rates::default(),
+            missing_partitions: Vec::new(),
             created_at: Timestamp::UNIX_EPOCH,
         })
     }
@@ -365,7 +366,7 @@ impl Requests for Fake {
         let more = found.len() > limit;
         found.truncate(limit);
         let cursor = found.last().filter(|_| more).map(|job| job.id.to_string());
-        Ok(JobPage { jobs: found, cursor })
+        Ok(JobPage { jobs: found, cursor, missing_partitions: Vec::new() })
     }
 
     async fn retry_failed(&self, namespace: &str, queue: &str) -> Result<Affected, RequestError> {

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
@@ -27,6 +28,8 @@ const LINGER_BYTES_MAX: usize = 64 << 20;
 /// large body would see that instead of the answer that refuses it.
 pub(super) struct Patient {
     stream: TcpStream,
+    /// Was read before.
+    read: Bytes,
     stuck: Option<Pin<Box<Sleep>>>,
     linger: Option<Linger>,
 }
@@ -48,8 +51,9 @@ impl Linger {
 }
 
 impl Patient {
-    pub fn new(stream: TcpStream) -> Self {
-        Self { stream, stuck: None, linger: None }
+    /// That connection, of which so much was read before.
+    pub fn new(stream: TcpStream, read: Bytes) -> Self {
+        Self { stream, read, stuck: None, linger: None }
     }
 
     fn or_stuck<T>(
@@ -72,6 +76,12 @@ impl AsyncRead for Patient {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.read.is_empty() {
+            let length = self.read.len().min(buffer.remaining());
+            buffer.put_slice(&self.read[..length]);
+            self.read.advance(length);
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }

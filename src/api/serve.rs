@@ -1,4 +1,7 @@
 //! Connections: accepted within a bound, protected against slow clients, ended in order.
+//!
+//! The API is answered over HTTP/1 only. Other workers come in at the same port over HTTP/2, which
+//! reaches nothing but their link (`worker::peer`).
 
 use std::convert::Infallible;
 use std::io;
@@ -9,6 +12,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use axum::response::Response;
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
@@ -17,10 +21,13 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::guard::Connection;
 use super::io::Patient;
+use super::preface::{self, Begin};
+use crate::worker::peer::PeerServer;
 
 /// Connections at once; more wait in the system's backlog.
 const CONNECTIONS_MAX: usize = 4_096;
@@ -38,6 +45,17 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Answers connections until `shutdown` fires; then waits and streams end, requests that are being
 /// answered get a bounded time, and it returns.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> io::Result<()> {
+    serve_with_peers(listener, router, None, shutdown).await
+}
+
+/// The same, and lets other workers in.
+#[doc(hidden)]
+pub async fn serve_with_peers(
+    listener: TcpListener,
+    router: Router,
+    peers: Option<PeerServer>,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {
@@ -50,7 +68,7 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
             Some(_) = connections.join_next() => {}
             (permit, accepted) = accept => match accepted {
                 Ok((stream, _)) => {
-                    let answered = answer(stream, router.clone(), shutdown.clone());
+                    let answered = answer(stream, router.clone(), peers.clone(), shutdown.clone());
                     connections.spawn(async move {
                         answered.await;
                         drop(permit);
@@ -65,7 +83,7 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
     }
     drop(listener);
     let drained = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(DRAIN, drained).await.is_err() {
+    if timeout(DRAIN, drained).await.is_err() {
         tracing::warn!(connections = connections.len(), "connections were cut off at shutdown");
         connections.shutdown().await;
     }
@@ -73,9 +91,34 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
 }
 
 /// Answers the requests of one connection.
-async fn answer(stream: TcpStream, router: Router, shutdown: CancellationToken) {
+async fn answer(
+    mut stream: TcpStream,
+    router: Router,
+    peers: Option<PeerServer>,
+    shutdown: CancellationToken,
+) {
     // Without it a small answer may wait for the acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
+    let mut read = Bytes::new();
+    if let Some(peers) = peers {
+        let begin = tokio::select! {
+            begin = timeout(HEAD_TIMEOUT, preface::begin(&mut stream)) => begin,
+            () = shutdown.cancelled() => return,
+        };
+        // Gone, or silent for too long.
+        let Ok(Ok(begin)) = begin else { return };
+        let Begin { read: first, is_http2 } = begin;
+        if is_http2 {
+            let from = stream.peer_addr().ok();
+            return peers.connection(Patient::new(stream, first), from, shutdown).await;
+        }
+        read = first;
+    }
+    answer_api(stream, read, router, shutdown).await;
+}
+
+/// Answers the requests of one connection that speaks HTTP/1.
+async fn answer_api(stream: TcpStream, read: Bytes, router: Router, shutdown: CancellationToken) {
     let facts = Connection {
         peer: stream.peer_addr().ok(),
         local: stream.local_addr().ok(),
@@ -92,7 +135,7 @@ async fn answer(stream: TcpStream, router: Router, shutdown: CancellationToken) 
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(BUFFER_BYTES_MAX)
         .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(Patient::new(stream)), service);
+        .serve_connection(TokioIo::new(Patient::new(stream, read)), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

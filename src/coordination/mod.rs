@@ -22,6 +22,16 @@ use tokio::sync::watch;
 
 use crate::model::PartitionId;
 
+pub mod assign;
+mod check;
+#[doc(hidden)]
+pub mod conformance;
+mod local;
+#[cfg(feature = "zookeeper")]
+pub mod zookeeper;
+
+pub use local::LocalCoordinator;
+
 /// Names a worker process: `name:pid:16 hex digits`, drawn at its start, never used twice. The same
 /// for all sessions of the process.
 pub type WorkerId = Arc<str>;
@@ -37,6 +47,9 @@ pub trait Coordinator: Send + Sync + 'static {
 
     /// What is there now, for whoever only looks.
     async fn look(&self) -> Result<View, CoordinationError>;
+
+    /// How the coordinator itself is.
+    async fn health(&self) -> Result<Health, CoordinationError>;
 }
 
 /// One worker's presence. Dropped, it ends soon; [`Session::leave`] ends it now.
@@ -145,6 +158,28 @@ pub struct View {
     pub drained: Vec<WorkerId>,
     /// A number that is different after each change of a group or queue.
     pub catalog: u64,
+}
+
+/// How a coordinator is, that has answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Health {
+    /// Which backend: `local`, `zookeeper`.
+    pub kind: &'static str,
+    /// Its servers, as far as they are known.
+    pub servers: Vec<ServerHealth>,
+    /// How long a write took.
+    pub write: Duration,
+}
+
+/// One server of a coordinator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ServerHealth {
+    /// Where clients reach it: `host:port`.
+    pub address: String,
+    /// `leader`, `follower`, `observer` or `standalone`, if it says so.
+    pub role: Option<String>,
+    /// Why it did not answer.
+    pub error: Option<String>,
 }
 
 /// Outcome of [`Session::lock`].

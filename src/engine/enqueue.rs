@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::model::limits::{KINDS_MAX, PARTITION_QUEUES_MAX, PAYLOAD_INLINE_BYTES_MAX, TIME_MS_MAX};
 use crate::model::row::{BackoffRow, Header, JobRow};
-use crate::model::{Backoff, Due, JobId, JobState, Lane, NewJob, QueueNumber, QueueSettings};
+use crate::model::{Due, JobId, JobState, Lane, NewJob, QueueNumber, QueueSettings};
 
 use super::queues::Happening;
 use super::segment::Phase;
@@ -132,7 +132,7 @@ impl Engine {
             deadline_ms: head.deadline_ms,
             timeout_ms: job.timeout_ms.unwrap_or(0),
             max_attempts: job.max_attempts.unwrap_or(0),
-            backoff: job.backoff.as_ref().map(backoff_row),
+            backoff: job.backoff.as_ref().map(BackoffRow::from),
             headers: job
                 .headers
                 .iter()
@@ -156,15 +156,5 @@ impl Engine {
             super::Located::Here(found) => found.state.unwrap_or(JobState::Cancelled),
             _ => JobState::Waiting,
         }
-    }
-}
-
-/// A back-off as it is stored.
-pub(crate) fn backoff_row(backoff: &Backoff) -> BackoffRow {
-    BackoffRow {
-        base_ms: backoff.base.ms,
-        factor_percent: (backoff.factor * 100.0).round() as u32,
-        cap_ms: backoff.cap.ms,
-        jitter_percent: (backoff.jitter * 100.0).round() as u32,
     }
 }

@@ -3,6 +3,7 @@
 #![expect(missing_docs, reason = "a variant's sentence explains its fields, whose names say the rest")]
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::model::row::{
     BlobRef, ChainLink, CommitRef, CommitRow, JobRow, MarkerRow, Origin, Place, ProgressRow, SegmentName,
@@ -70,7 +71,7 @@ pub struct AttemptEnd {
 }
 
 /// What can be done with one job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     /// End it.
     Cancel,

@@ -473,6 +473,17 @@ pub struct TokensRow {
     pub places: Vec<u32>,
 }
 
+impl From<&crate::model::Backoff> for BackoffRow {
+    fn from(backoff: &crate::model::Backoff) -> Self {
+        Self {
+            base_ms: backoff.base.ms,
+            factor_percent: (backoff.factor * 100.0).round() as u32,
+            cap_ms: backoff.cap.ms,
+            jitter_percent: (backoff.jitter * 100.0).round() as u32,
+        }
+    }
+}
+
 impl From<&BackoffRow> for crate::model::Backoff {
     fn from(row: &BackoffRow) -> Self {
         Self {

@@ -138,6 +138,9 @@ pub struct JobPage {
     pub jobs: Vec<JobView>,
     /// Where to go on; none at the end.
     pub cursor: Option<String>,
+    /// Partitions whose owner did not answer in time: their jobs are not in this list.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing_partitions: Vec<u16>,
 }
 
 /// Jobs per state.
@@ -165,6 +168,17 @@ impl Counts {
     pub fn from_array(by_state: [u64; JobState::COUNT]) -> Self {
         let [waiting, scheduled, blocked, running, succeeded, failed, cancelled] = by_state;
         Self { waiting, scheduled, blocked, running, succeeded, failed, cancelled }
+    }
+
+    /// Adds another's, state by state.
+    pub fn add(&mut self, other: &Self) {
+        self.waiting += other.waiting;
+        self.scheduled += other.scheduled;
+        self.blocked += other.blocked;
+        self.running += other.running;
+        self.succeeded += other.succeeded;
+        self.failed += other.failed;
+        self.cancelled += other.cancelled;
     }
 
     /// Jobs that are not final.
@@ -208,6 +222,9 @@ pub struct QueueView {
     pub oldest_waiting_seconds: Option<f64>,
     /// What happened in the last minute.
     pub last_minute: Rates,
+    /// Partitions whose owner did not answer in time: counts and rates are without theirs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing_partitions: Vec<u16>,
     /// When it was created.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,

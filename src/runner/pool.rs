@@ -13,14 +13,15 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
+use tracing::debug;
 
 use crate::engine::{AttemptEnd, Event, Revocation, RunnerId};
 use crate::model::row::BlobRef;
@@ -29,13 +30,19 @@ use crate::store::{BlobChunk, Store, WriteOutcome};
 use crate::telemetry::names;
 use crate::worker::owner::OwnerHandle;
 use crate::worker::owner::core::segment_key;
+use crate::worker::partition::Finish;
+use crate::worker::router::Router;
 
 use super::{ChunkSink, Context, Handlers, KeptOutput, Output, Report};
 
 /// A worker's slots are one runner to each of its owners.
-const RUNNER: RunnerId = 1;
+pub(crate) const RUNNER: RunnerId = 1;
 /// Tries of a chunk of output that is not known to be written.
 const CHUNK_TRIES: u32 = 3;
+/// How long one report of an attempt's end looks for an owner.
+const REPORT_WITHIN: Duration = Duration::from_secs(30);
+/// Pause between two of them.
+const REPORT_RETRY: Duration = Duration::from_millis(500);
 
 /// A job's own policy, or its queue's.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +66,8 @@ struct Share {
     recalling: u32,
     /// It has used all that it was offered, though some hand-outs are still on their way.
     used_up: bool,
+    /// Its owner is leaving: it gets no more.
+    closing: bool,
 }
 
 struct Running {
@@ -92,6 +101,7 @@ struct Shared {
     state: Mutex<State>,
     /// An attempt has ended.
     ended: Notify,
+    router: OnceLock<Weak<Router>>,
 }
 
 impl Pool {
@@ -112,6 +122,7 @@ impl Pool {
                 name,
                 state: Mutex::new(state),
                 ended: Notify::new(),
+                router: OnceLock::new(),
             }),
         }
     }
@@ -123,13 +134,24 @@ impl Pool {
         let partition = owner.partition();
         let mut state = self.state();
         // An owner that opens anew knows nothing of what its predecessor was offered.
-        if let Some(before) =
-            state.shares.insert(partition, Share { owner, offered: 0, recalling: 0, used_up: true })
+        if let Some(before) = state
+            .shares
+            .insert(partition, Share { owner, offered: 0, recalling: 0, used_up: true, closing: false })
         {
             state.free += before.offered;
         }
         state.starved.retain(|other| *other != partition);
         state.serve();
+    }
+
+    /// The owner of a partition is leaving: it is offered nothing more.
+    pub fn closing(&self, partition: PartitionId) {
+        let mut state = self.state();
+        state.starved.retain(|other| *other != partition);
+        if let Some(share) = state.shares.get_mut(&partition) {
+            share.closing = true;
+            share.recalling = share.offered;
+        }
     }
 
     /// A partition has no owner for the time being: what it was offered is free. What runs goes on.
@@ -145,7 +167,8 @@ impl Pool {
     /// Jobs of the partition wait and it has no offer left.
     pub fn starved(&self, partition: PartitionId) {
         let mut state = self.state();
-        if !state.starved.contains(&partition) {
+        let closing = state.shares.get(&partition).is_none_or(|share| share.closing);
+        if !closing && !state.starved.contains(&partition) {
             state.starved.push_back(partition);
         }
         state.serve();
@@ -262,19 +285,40 @@ impl Pool {
     }
 
     /// Tells the owner, and offers the slot on. If the owner changes before the report is released,
-    /// it is told to the next.
+    /// it is told to the next, wherever that is.
     fn report(&self, owner: OwnerHandle, job: JobId, attempt: u32, end: AttemptEnd) {
-        let mut openings = owner.openings();
-        let mut answer = owner.report(job, attempt, end.clone());
+        let report = owner.report(job, attempt, end.clone());
         self.state().offer_on(owner.partition());
         self.shared.ended.notify_waiters();
         let this = self.clone();
         tokio::spawn(async move {
-            while answer.await.is_err() && openings.changed().await.is_ok() {
-                answer = owner.report(job, attempt, end.clone());
+            if owner.reported(report).await.is_err() {
+                this.report_again(owner, job, attempt, end).await;
             }
             this.state().held.remove(&(job, attempt));
         });
+    }
+
+    async fn report_again(&self, owner: OwnerHandle, job: JobId, attempt: u32, end: AttemptEnd) {
+        let router = self.shared.router.get().cloned().unwrap_or_default();
+        loop {
+            let Some(router) = router.upgrade() else { return };
+            let finish = Finish { job, attempt, end: end.clone() };
+            // By partition of the owner, not of the job's birth: that is who counts its attempts.
+            match router.call(owner.partition(), finish, REPORT_WITHIN).await {
+                Ok(_) => return,
+                Err(error) => {
+                    debug!(%job, attempt, %error, "the end of an attempt can't be reported: trying again");
+                    tokio::time::sleep(REPORT_RETRY).await;
+                }
+            }
+        }
+    }
+
+    /// Who knows where the owners are, for reports that outlive theirs.
+    pub fn set_router(&self, router: Weak<Router>) {
+        // It is set once, by whoever puts the worker together.
+        let _ = self.shared.router.set(router);
     }
 
     /// Ends an attempt early.
@@ -363,7 +407,7 @@ impl State {
     }
 
     fn offer(&mut self, partition: PartitionId, attempts: u32) {
-        if let Some(share) = self.shares.get_mut(&partition) {
+        if let Some(share) = self.shares.get_mut(&partition).filter(|share| !share.closing) {
             self.free -= attempts;
             share.offered += attempts;
             share.used_up = false;
@@ -380,7 +424,8 @@ impl State {
     /// A slot is free: the partition that used it has it again, unless others starve.
     fn offer_on(&mut self, partition: PartitionId) {
         self.free += 1;
-        if self.starved.is_empty() && !self.stopping && self.shares.contains_key(&partition) {
+        let goes_on = self.shares.get(&partition).is_some_and(|share| !share.closing);
+        if self.starved.is_empty() && !self.stopping && goes_on {
             self.offer(partition, 1);
         } else {
             self.serve();

@@ -28,6 +28,20 @@ pub const STORE_CALLS_TOTAL: &str = "qdo_store_calls_total";
 pub const STORE_TRANSACTIONS_TOTAL: &str = "qdo_store_transactions_total";
 /// fsyncs known to the store.
 pub const STORE_FSYNCS_TOTAL: &str = "qdo_store_fsyncs_total";
+/// Whether the store was reached: 1, or 0 while it is waited for at the start.
+pub const STORE_CONNECTED: &str = "qdo_store_connected";
+/// Whether the coordinator answers: 1 in a session that is sure to be alive, else 0.
+pub const COORDINATOR_CONNECTED: &str = "qdo_coordinator_connected";
+/// Partitions owned by this worker.
+pub const PARTITIONS_OWNED: &str = "qdo_partitions_owned";
+/// Partitions that this worker should own, as things stand.
+pub const PARTITIONS_WANTED: &str = "qdo_partitions_wanted";
+/// Partitions handed over gently.
+pub const PARTITIONS_HANDED_OVER_TOTAL: &str = "qdo_partitions_handed_over_total";
+/// Partitions let go at once: their lock or session was gone.
+pub const PARTITIONS_LET_GO_TOTAL: &str = "qdo_partitions_let_go_total";
+/// This machine's clock minus the store's, seconds.
+pub const CLOCK_OFFSET_SECONDS: &str = "qdo_clock_offset_seconds";
 
 /// Tells the recorder what each is.
 pub(super) fn describe() {
@@ -44,4 +58,11 @@ pub(super) fn describe() {
     describe_counter!(STORE_CALLS_TOTAL, "calls of the store");
     describe_counter!(STORE_TRANSACTIONS_TOTAL, "transactions that made something durable");
     describe_counter!(STORE_FSYNCS_TOTAL, "fsyncs");
+    describe_gauge!(STORE_CONNECTED, "0 while the store is waited for at the start");
+    describe_gauge!(COORDINATOR_CONNECTED, "1 while the coordinator answers");
+    describe_gauge!(PARTITIONS_OWNED, "partitions owned by this worker");
+    describe_gauge!(PARTITIONS_WANTED, "partitions that this worker should own");
+    describe_counter!(PARTITIONS_HANDED_OVER_TOTAL, "partitions handed over gently");
+    describe_counter!(PARTITIONS_LET_GO_TOTAL, "partitions let go at once");
+    describe_gauge!(CLOCK_OFFSET_SECONDS, Unit::Seconds, "this machine's clock minus the store's");
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 
 use crate::model::{
     GroupDocument, GroupNumber, PartitionId, QueueDocument, QueueNumber, QueueSettings, check,
@@ -16,13 +17,17 @@ use crate::worker::RequestError;
 
 use super::owner::unavailable;
 
+mod reload;
+
+pub(crate) use reload::CatalogChange;
+
 /// Documents that are read at a time.
 const PAGE: usize = 1_000;
 /// Tries of a compare-and-set that somebody else was first with.
 const SWAPS_MAX: usize = 32;
 
 /// A queue, with all that a request needs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct QueueEntry {
     pub namespace: Arc<str>,
     pub name: Arc<str>,
@@ -50,27 +55,42 @@ struct Known {
     by_group: HashMap<GroupNumber, Vec<QueueNumber>>,
 }
 
+impl Known {
+    fn insert(&mut self, queue: Arc<QueueEntry>) {
+        self.by_name.insert((queue.namespace.clone(), queue.name.clone()), queue.clone());
+        let numbers = self.by_group.entry(queue.group_number).or_default();
+        if !numbers.contains(&queue.number) {
+            numbers.push(queue.number);
+        }
+        self.by_number.insert(queue.number, queue);
+    }
+}
+
 /// See the module.
 pub(crate) struct Catalog {
     store: Arc<dyn Store>,
     known: Mutex<Known>,
     /// One change at a time; reads go on meanwhile.
     changing: tokio::sync::Mutex<()>,
+    own_changes: watch::Sender<u64>,
 }
 
 impl Catalog {
     /// Reads all queues.
     pub async fn open(store: Arc<dyn Store>) -> Result<Self, StoreError> {
-        let groups: HashMap<String, GroupDocument> = read_all(&*store, "group/").await?.into_iter().collect();
-        let queues: Vec<(String, QueueDocument)> = read_all(&*store, "queue/").await?;
-        let catalog = Self { store, known: Mutex::default(), changing: tokio::sync::Mutex::default() };
-        for (key, queue) in queues {
-            let Some((namespace, name)) = key.split_once('/') else { return Err(damaged(&key, "no name")) };
-            let group_key = format!("{namespace}/{}", queue.group);
-            let group = groups.get(&group_key).ok_or_else(|| damaged(&key, "its group has no document"))?;
-            catalog.remember(entry(namespace, name, &queue, group));
-        }
+        let catalog = Self::unread(store);
+        catalog.reload().await?;
         Ok(catalog)
+    }
+
+    /// Knows no queues until [`Catalog::reload`] has read them.
+    pub fn unread(store: Arc<dyn Store>) -> Self {
+        Self {
+            store,
+            known: Mutex::default(),
+            changing: tokio::sync::Mutex::default(),
+            own_changes: watch::Sender::new(0),
+        }
     }
 
     /// A queue by name.
@@ -98,6 +118,11 @@ impl Catalog {
         partitions.sort_unstable();
         partitions.dedup();
         partitions
+    }
+
+    /// True if a group with that many partitions is known.
+    pub fn has_partition(&self, partition: PartitionId) -> bool {
+        self.queues_of(partition).iter().any(|queue| partition.index < queue.partitions)
     }
 
     /// Queues of a namespace by name, after `after`.
@@ -134,7 +159,9 @@ impl Catalog {
         };
         let key = format!("queue/{namespace}/{name}");
         let queue = self.create_document(&key, queue).await?;
-        Ok(self.remember(entry(namespace, name, &queue, &group)))
+        let created = self.remember(entry(namespace, name, &queue, &group));
+        self.changed_here();
+        Ok(created)
     }
 
     /// Changes a queue's settings or whether it is paused.
@@ -152,7 +179,9 @@ impl Catalog {
         self.swap(&key, Some(version), Some(&document)).await?;
         let mut changed = (*known).clone();
         (changed.settings, changed.paused) = (document.settings, document.paused);
-        Ok(self.remember(changed))
+        let changed = self.remember(changed);
+        self.changed_here();
+        Ok(changed)
     }
 
     /// Deletes a queue's document. Its group stays: the numbers in job ids are never given twice.
@@ -169,6 +198,8 @@ impl Catalog {
         if let Some(numbers) = all.by_group.get_mut(&known.group_number) {
             numbers.retain(|number| *number != known.number);
         }
+        drop(all);
+        self.changed_here();
         Ok(())
     }
 
@@ -259,13 +290,7 @@ impl Catalog {
 
     fn remember(&self, queue: QueueEntry) -> Arc<QueueEntry> {
         let queue = Arc::new(queue);
-        let mut known = self.known();
-        known.by_name.insert((queue.namespace.clone(), queue.name.clone()), queue.clone());
-        let numbers = known.by_group.entry(queue.group_number).or_default();
-        if !numbers.contains(&queue.number) {
-            numbers.push(queue.number);
-        }
-        known.by_number.insert(queue.number, queue.clone());
+        self.known().insert(queue.clone());
         queue
     }
 

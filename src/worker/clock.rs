@@ -17,16 +17,35 @@ const STEP_MS: u64 = 1_000;
 pub(crate) struct Clock {
     /// Unix ms minus ms since boot.
     base_ms: Mutex<u64>,
+    /// Added to the machine's clock, ms; 0 but in tests.
+    shift_ms: i64,
 }
 
 impl Clock {
     pub fn new() -> Self {
-        Self { base_ms: Mutex::new(wall_ms().saturating_sub(boot_ms())) }
+        Self::shifted(0)
+    }
+
+    /// As if the machine's clock were so many ms ahead.
+    pub fn shifted(shift_ms: i64) -> Self {
+        let wall_ms = wall_ms().saturating_add_signed(shift_ms);
+        Self { base_ms: Mutex::new(wall_ms.saturating_sub(boot_ms())), shift_ms }
+    }
+
+    /// The machine's clock; for tests of a wrong one, `QDO_TEST_CLOCK_SHIFT_MS` shifts it.
+    pub fn of_machine() -> Self {
+        #[cfg(feature = "testing")]
+        if let Some(shift_ms) =
+            std::env::var("QDO_TEST_CLOCK_SHIFT_MS").ok().and_then(|shift| shift.parse().ok())
+        {
+            return Self::shifted(shift_ms);
+        }
+        Self::new()
     }
 
     /// Unix ms. Never runs backwards.
     pub fn now_ms(&self) -> u64 {
-        self.at(wall_ms(), boot_ms())
+        self.at(wall_ms().saturating_add_signed(self.shift_ms), boot_ms())
     }
 
     fn at(&self, wall_ms: u64, boot_ms: u64) -> u64 {
@@ -60,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_clock_set_back_does_not_stop_time_and_one_set_forward_is_followed() {
-        let clock = Clock { base_ms: Mutex::new(1_000_000) };
+        let clock = Clock { base_ms: Mutex::new(1_000_000), shift_ms: 0 };
         assert_eq!(clock.at(1_000_500, 500), 1_000_500);
         assert_eq!(clock.at(400_000, 1_500), 1_001_500, "set back: it goes on");
         assert_eq!(clock.at(2_000_000, 2_000), 2_000_000, "set forward: it follows");
@@ -70,7 +89,7 @@ mod tests {
     #[test]
     fn a_laptop_that_slept_knows_how_long() {
         const NIGHT_MS: u64 = 8 * 3_600_000;
-        let clock = Clock { base_ms: Mutex::new(1_000_000) };
+        let clock = Clock { base_ms: Mutex::new(1_000_000), shift_ms: 0 };
         assert_eq!(clock.at(1_000_500, 500), 1_000_500);
         // Time since boot counts the night, and so does the wall.
         assert_eq!(clock.at(1_000_500 + NIGHT_MS, 500 + NIGHT_MS), 1_000_500 + NIGHT_MS);

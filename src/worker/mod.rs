@@ -9,14 +9,23 @@
 
 mod catalog;
 mod clock;
+mod clock_offset;
+mod cluster;
 mod front;
+mod link;
 pub(crate) mod owner;
+pub(crate) mod partition;
+#[doc(hidden)]
+pub mod peer;
 pub mod protocol;
 mod reader;
 mod requests;
 mod room;
+pub(crate) mod router;
 mod standalone;
 pub(crate) mod supervisor;
 
+pub use cluster::{ClusterSettings, InvalidName, Late, check_name, new_worker_id, patiently};
+pub use peer::{ClusterSecret, PeerServer, check_peers};
 pub use requests::{DeleteQueue, JobCommand, JobFilter, OutputStream, RequestError, Requests};
 pub use standalone::{StartError, Worker, WorkerBuilder, WorkerSettings};

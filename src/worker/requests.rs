@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::Stream;
+use serde::{Deserialize, Serialize};
 
 use crate::model::view::{Affected, Enqueued, HistoryEvent, JobPage, JobView, QueuePage, QueueView};
 use crate::model::{JobId, JobState, NewJob, QueueSettings, check};
@@ -38,6 +39,9 @@ pub enum RequestError {
         /// When to try again.
         retry_after: Duration,
     },
+    /// The partition is on its way to another worker: nothing was done, ask again. 503.
+    #[error("{0}")]
+    Moved(String),
     /// The store or the owner is away, or the disk is full: nothing is known to have been done. 503.
     #[error("{message}")]
     Unavailable {
@@ -70,7 +74,7 @@ pub enum JobCommand {
 }
 
 /// Which jobs of a queue.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobFilter {
     /// Only in that state.
     pub state: Option<JobState>,

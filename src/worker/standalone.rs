@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
+use tokio::sync::watch;
 use tracing::{info, warn};
 
+use crate::coordination::{Coordinator, View};
 use crate::engine::EngineSettings;
 use crate::model::QueueSettings;
 use crate::runner::pool::Pool;
@@ -18,13 +20,18 @@ use crate::store::{Store, StoreError};
 use super::Requests;
 use super::catalog::Catalog;
 use super::clock::Clock;
+use super::cluster::{self, ClusterSettings, Membership, Parts, reach_store};
 use super::front::Front;
 use super::owner::Shared;
 use super::owner::bodies::Bodies;
+use super::peer::{PeerServer, PeerService};
 use super::room::Window;
 
 /// How long a stop waits for attempts that were told to end: handlers get their grace and the KILL.
 const REVOKED_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a stop waits for the hand-over of all partitions.
+const HAND_OVER_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Bounds and habits of a worker. The config file has the same names.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,6 +77,7 @@ pub struct WorkerBuilder {
     store: Arc<dyn Store>,
     settings: WorkerSettings,
     handlers: Handlers,
+    cluster: Option<(Arc<dyn Coordinator>, ClusterSettings)>,
 }
 
 /// A running worker. Dropped without [`Worker::stop`] it goes on until the process ends, which is as
@@ -77,6 +85,7 @@ pub struct WorkerBuilder {
 pub struct Worker {
     front: Arc<Front>,
     pool: Pool,
+    membership: Option<Membership>,
 }
 
 /// Why a worker did not start.
@@ -93,7 +102,13 @@ pub enum StartError {
 impl WorkerBuilder {
     /// A worker on that store.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, settings: WorkerSettings::default(), handlers: Handlers::default() }
+        Self { store, settings: WorkerSettings::default(), handlers: Handlers::default(), cluster: None }
+    }
+
+    /// Makes it one of many, on a store that they share: partitions are shared out among them.
+    pub fn coordinator(mut self, coordinator: Arc<dyn Coordinator>, settings: ClusterSettings) -> Self {
+        self.cluster = Some((coordinator, settings));
+        self
     }
 
     /// All settings.
@@ -124,15 +139,24 @@ impl WorkerBuilder {
         self
     }
 
-    /// Opens what is there and begins to work.
+    /// Opens what is there and begins to work. One of a cluster waits for a store that is away; for a
+    /// coordinator that is away it waits while it answers.
     pub async fn start(self) -> Result<Worker, StartError> {
-        let Self { store, settings, handlers } = self;
-        let name = worker_name()?;
-        let catalog = Arc::new(Catalog::open(store.clone()).await?);
+        let Self { store, settings, handlers, cluster } = self;
+        let catalog = Arc::new(Catalog::unread(store.clone()));
+        let (name, store_identity) = match &cluster {
+            None => {
+                catalog.reload().await?;
+                (worker_name()?, String::new())
+            }
+            Some((_, settings)) => (settings.id.to_string(), reach_store(&*store, &catalog).await?),
+        };
+        let neighbours = cluster.as_ref().map(|(_, settings)| cluster::neighbours(settings));
+        let clock = Arc::new(Clock::of_machine());
         let pool = Pool::new(store.clone(), handlers, settings.slots, name.clone());
         let shared = Shared {
-            store,
-            clock: Arc::new(Clock::new()),
+            store: store.clone(),
+            clock: clock.clone(),
             bodies: Arc::new(Bodies::new(settings.bodies_bytes_max)),
             catalog: catalog.clone(),
             pool: pool.clone(),
@@ -140,11 +164,21 @@ impl WorkerBuilder {
             window: Arc::new(Window::new(settings.window_jobs_max)),
             requests_max: settings.requests_max,
             name: Bytes::from(name),
-            alone: true,
+            cluster: neighbours.clone(),
         };
-        let front = Arc::new(Front::new(shared, settings));
-        front.own(catalog.partitions());
-        Ok(Worker { front, pool })
+        let front = Arc::new(Front::new(shared, settings.clone()));
+        let membership = match cluster.zip(neighbours) {
+            None => {
+                front.own(catalog.partitions());
+                None
+            }
+            Some(((coordinator, cluster_settings), neighbours)) => {
+                let started_ms = clock.now_ms();
+                let parts = Parts { store, clock, catalog, front: front.clone(), neighbours, coordinator };
+                Some(cluster::join(parts, cluster_settings, &settings, started_ms, store_identity).await)
+            }
+        };
+        Ok(Worker { front, pool, membership })
     }
 }
 
@@ -159,10 +193,50 @@ impl Worker {
         self.front.clone()
     }
 
+    /// Lets other workers in, if it is one of a cluster: the API's port is theirs too.
+    pub fn peers(&self) -> Option<PeerServer> {
+        self.membership.as_ref().map(Membership::server)
+    }
+
+    /// Answers what other workers ask.
+    pub(super) fn peer_service(&self) -> Arc<dyn PeerService> {
+        Arc::new(self.front.service())
+    }
+
+    /// Who is there and who owns what, if it is one of a cluster.
+    pub fn view(&self) -> Option<watch::Receiver<Arc<View>>> {
+        self.membership.as_ref().map(Membership::view)
+    }
+
+    /// Waits until it must not go on, and says why: it is in the wrong cluster, say.
+    pub async fn refused(&self) -> String {
+        match &self.membership {
+            Some(membership) => membership.supervisor.refused().await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Starts nothing more, lets running attempts end for so long, interrupts the rest, writes
-    /// progress, and ends.
+    /// progress, and ends. One of a cluster hands its partitions over meanwhile: the ends of attempts
+    /// go to their new owners.
     pub async fn stop(self, grace: Duration) {
         self.pool.drain();
+        let handed_over = async {
+            if let Some(membership) = &self.membership
+                && tokio::time::timeout(HAND_OVER_PATIENCE, membership.supervisor.drain()).await.is_err()
+            {
+                warn!("partitions could not be handed over in time: others take them");
+            }
+        };
+        tokio::join!(handed_over, self.end_attempts(grace));
+        let owners = self.front.owners();
+        join_all(owners.iter().map(|owner| owner.hand_over())).await;
+        if let Some(membership) = &self.membership {
+            membership.supervisor.leave().await;
+        }
+    }
+
+    async fn end_attempts(&self, grace: Duration) {
         let running = self.pool.running();
         if running > 0 {
             info!(running, grace_seconds = grace.as_secs(), "waiting for running attempts");
@@ -173,8 +247,6 @@ impl Worker {
             // Whatever does not end by then is ended with the process.
             let _ = tokio::time::timeout(REVOKED_PATIENCE, self.pool.idle()).await;
         }
-        let owners = self.front.owners();
-        join_all(owners.iter().map(|owner| owner.stop())).await;
     }
 }
 

@@ -5,17 +5,24 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
+use tokio::time::Instant;
 
 use crate::engine::Command;
 use crate::model::limits::{BATCH_JOBS_MAX, PAGE_MAX};
+use crate::model::row::Place;
 use crate::model::view::{Affected, Enqueued, HistoryEvent, JobPage, JobView, QueuePage, QueueView};
 use crate::model::{JobId, JobState, NewJob, PartitionId, QueueSettings, Span, check};
 use crate::store::{StoreCounters, StoreErrorKind};
-use crate::worker::reader::{events, output_place, read_cursor, write_cursor};
+use crate::worker::catalog::QueueEntry;
+use crate::worker::partition::{Change, GetHistory, GetJob, GetOutput, List, WaitForJob, same_namespace};
+use crate::worker::reader::{read_cursor, write_cursor};
 use crate::worker::{DeleteQueue, JobCommand, JobFilter, OutputStream, RequestError, Requests};
 
 use super::many::OPEN_OR_FAILED;
-use super::{Front, PAYLOAD_UNIT, TOGETHER, bounded};
+use super::{ANSWER_PATIENCE, Front, OWNER_PATIENCE, PAYLOAD_UNIT, TOGETHER, bounded};
+
+/// Longest time that output is followed at another worker.
+const FOLLOWED_MAX: Duration = Duration::from_secs(24 * 3_600);
 
 #[async_trait]
 impl Requests for Front {
@@ -46,28 +53,28 @@ impl Requests for Front {
         let queue = self.queue_or_new(namespace, queue).await?;
         if queue.partitions == 1 {
             let partition = self.route(&queue, first);
-            return bounded(self.enqueue_at(partition, &queue, jobs)).await;
+            return self.enqueue_at(partition, &queue, jobs).await;
         }
-        bounded(self.enqueue_in_parts(&queue, jobs)).await
+        self.enqueue_in_parts(&queue, jobs).await
     }
 
     async fn job(&self, namespace: &str, id: JobId) -> Result<JobView, RequestError> {
-        let reader = self.reader_of(id)?;
-        let (state, story) = bounded(reader.state_and_story(id)).await?;
-        let queue = self.queue_of(namespace, id, story.job.queue)?;
-        reader.view(id, &state, story, &queue, true).await
+        same_namespace(self.ask_about(id, GetJob { job: id }).await?, namespace)
     }
 
     async fn wait(&self, namespace: &str, id: JobId, timeout: Duration) -> Result<JobView, RequestError> {
-        let reader = self.reader_of(id)?;
-        let end = reader.owner().subscribe(id)?;
-        let now = self.job(namespace, id).await?;
-        if now.state.is_final() {
-            return Ok(now);
+        let partition = self.partition_of(id)?;
+        let deadline = Instant::now() + timeout;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let wait = WaitForJob { job: id, timeout_ms: left.as_millis() as u64 };
+            let view = self.router.call(partition, wait, left + OWNER_PATIENCE).await?;
+            let view = same_namespace(view, namespace)?;
+            // An owner that leaves answers before the time.
+            if view.state.is_final() || Instant::now() >= deadline {
+                return Ok(view);
+            }
         }
-        // In time or not: what is answered is what it is then.
-        let _ = tokio::time::timeout(timeout, end).await;
-        self.job(namespace, id).await
     }
 
     async fn output(
@@ -77,26 +84,13 @@ impl Requests for Front {
         attempt: Option<u32>,
         follow: bool,
     ) -> Result<OutputStream, RequestError> {
-        let reader = self.reader_of(id)?;
-        let (_, story) = bounded(reader.state_and_story(id)).await?;
-        self.queue_of(namespace, id, story.job.queue)?;
-        let Some(place) = output_place(&story, attempt) else {
-            return match attempt {
-                Some(attempt) => {
-                    Err(RequestError::NotFound(format!("job {id} has no attempt {attempt} on record")))
-                }
-                None => Ok(Box::pin(stream::empty())),
-            };
-        };
-        let live = if follow { self.shared.pool.live(id, place.attempt) } else { None };
-        Ok(reader.stream(place, live))
+        let get = GetOutput { job: id, namespace: namespace.into(), attempt, follow };
+        let within = if follow { FOLLOWED_MAX } else { ANSWER_PATIENCE };
+        bounded(self.router.output(self.partition_of(id)?, get, within)).await
     }
 
     async fn history(&self, namespace: &str, id: JobId) -> Result<Vec<HistoryEvent>, RequestError> {
-        let reader = self.reader_of(id)?;
-        let (_, story) = bounded(reader.state_and_story(id)).await?;
-        self.queue_of(namespace, id, story.job.queue)?;
-        Ok(events(&story))
+        self.ask_about(id, GetHistory { job: id, namespace: namespace.into() }).await
     }
 
     async fn command(
@@ -105,7 +99,6 @@ impl Requests for Front {
         id: JobId,
         command: JobCommand,
     ) -> Result<JobView, RequestError> {
-        let reader = self.reader_of(id)?;
         // The namespace is checked before anything is changed.
         let before = self.job(namespace, id).await?;
         let asked = match command {
@@ -115,7 +108,7 @@ impl Requests for Front {
             JobCommand::SetPriority(priority) => Command::SetPriority(priority),
             JobCommand::Delete => Command::Delete,
         };
-        let state = bounded(self.ask_command(&reader, id, asked)).await?;
+        let state = self.ask_about(id, Change { job: id, command: asked }).await?;
         if command == JobCommand::Delete {
             return Ok(JobView { state, ..before });
         }
@@ -134,20 +127,30 @@ impl Requests for Front {
         let limit = limit.clamp(1, PAGE_MAX);
         let mut after =
             cursor.map(|cursor| read_cursor(queue.number, filter.newest_first, &cursor)).transpose()?;
-        let mut jobs = Vec::new();
+        let mut page = JobPage { jobs: Vec::new(), cursor: None, missing_partitions: Vec::new() };
         let from = after.map_or(0, |(partition, _)| partition);
         let mut partitions: Vec<PartitionId> = queue.partition_ids().collect();
         partitions.retain(|partition| partition.index >= from);
         for partition in partitions {
             let start = after.take().filter(|(index, _)| *index == partition.index).map(|(_, place)| place);
-            let page = self.reader(partition).list(&queue, &filter, start, limit - jobs.len()).await?;
-            jobs.extend(page.jobs);
-            if let Some(place) = page.next {
-                let cursor = write_cursor(queue.number, filter.newest_first, partition.index, place);
-                return Ok(JobPage { jobs, cursor: Some(cursor) });
+            let after = start.map(|place| (place.epoch_number, place.commit, place.place));
+            let limit = limit - page.jobs.len();
+            let list = List { queue: queue.number, filter: filter.clone(), after, limit };
+            let listed = match self.gather(partition, list).await? {
+                Some(listed) => listed,
+                None => {
+                    page.missing_partitions.push(partition.index);
+                    continue;
+                }
+            };
+            page.jobs.extend(listed.jobs);
+            if let Some((epoch_number, commit, place)) = listed.next {
+                let place = Place { epoch_number, commit, place };
+                page.cursor = Some(write_cursor(queue.number, filter.newest_first, partition.index, place));
+                return Ok(page);
             }
         }
-        Ok(JobPage { jobs, cursor: None })
+        Ok(page)
     }
 
     async fn retry_failed(&self, namespace: &str, queue: &str) -> Result<Affected, RequestError> {
@@ -240,9 +243,7 @@ impl Requests for Front {
         self.catalog().delete(&entry).await?;
         // What has ended can't be asked for any more, and goes with its segments.
         let settings = QueueSettings { retention: Span::from_ms(0), ..entry.settings.clone() };
-        for partition in entry.partition_ids() {
-            self.reader(partition).owner().set_queue(entry.number, settings.clone(), true);
-        }
+        self.local().tell_owners(&QueueEntry { settings, paused: true, ..(*entry).clone() });
         Ok(Affected { jobs })
     }
 

@@ -2,29 +2,37 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use futures_util::future::try_join_all;
 
-use crate::engine::{Event, Reply};
 use crate::model::view::Enqueued;
 use crate::model::{NewJob, PartitionId};
 use crate::telemetry::names;
 use crate::worker::RequestError;
 use crate::worker::catalog::QueueEntry;
+use crate::worker::partition::Enqueue;
 
-use super::{Front, unexpected};
+use super::Front;
 
 impl Front {
-    /// The partition that jobs of one request go to: by the key of the first, else in turn.
+    /// The partition that jobs of one request go to: by the key of the first, else in turn among those
+    /// that are owned here, else among those that have an owner.
     pub(super) fn route(&self, queue: &QueueEntry, job: &NewJob) -> PartitionId {
         let partitions = usize::from(queue.partitions.max(1));
-        let value = job.key.as_deref().or(job.token.as_deref());
-        let index = match value {
-            Some(value) => slot(value) % partitions,
-            None => self.turn.fetch_add(1, Ordering::Relaxed) % partitions,
+        let at = |index: usize| PartitionId { group: queue.group_number, index: index as u16 };
+        if let Some(value) = job.key.as_deref().or(job.token.as_deref()) {
+            return at(slot(value) % partitions);
+        }
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let Some(neighbours) = self.shared.cluster.as_deref() else { return at(turn % partitions) };
+        let in_turn = || (0..partitions).map(|step| at((turn + step) % partitions));
+        let takes = |partition: &PartitionId| {
+            self.local().find(*partition).is_some_and(|reader| !reader.owner().is_leaving())
         };
-        PartitionId { group: queue.group_number, index: index as u16 }
+        in_turn()
+            .find(takes)
+            .or_else(|| in_turn().find(|partition| neighbours.owner_of(*partition).is_some()))
+            .unwrap_or_else(|| at(turn % partitions))
     }
 
     pub(super) async fn enqueue_at(
@@ -33,35 +41,15 @@ impl Front {
         queue: &QueueEntry,
         jobs: Vec<NewJob>,
     ) -> Result<Vec<Enqueued>, RequestError> {
-        let number = queue.number;
-        let owner = self.reader(partition).owner().clone();
-        let reply = owner.ask(move |ticket| Event::Enqueue { ticket, queue: number, jobs }).await?;
-        match reply {
-            Reply::Enqueued(jobs) => {
-                let new = jobs.iter().filter(|(_, _, repeated)| !repeated).count();
-                metrics::counter!(names::JOBS_ENQUEUED_TOTAL).increment(new as u64);
-                let partition = partition.to_string();
-                let seen = jobs.into_iter().map(|(id, state, repeated)| {
-                    let partition = partition.clone();
-                    Enqueued { id, partition, state, repeated }
-                });
-                Ok(seen.collect())
-            }
-            Reply::BacklogFull { max } => Err(RequestError::Overloaded {
-                message: format!(
-                    "queue {:?} has reached its backlog_max of {max} waiting jobs",
-                    &*queue.name
-                ),
-                retry_after: Duration::from_secs(5),
-            }),
-            Reply::TooMany { what, max } => Err(RequestError::Conflict(format!(
-                "partition {partition} has had {max} {what} since it was opened, which is all it takes: use fewer"
-            ))),
-            Reply::UnknownQueue => {
-                Err(RequestError::NotFound(format!("queue {:?} has just been deleted", &*queue.name)))
-            }
-            other => Err(unexpected(&other)),
-        }
+        let taken = self.ask(partition, Enqueue { queue: queue.number, jobs }).await?;
+        let new = taken.iter().filter(|(_, _, repeated)| !repeated).count();
+        metrics::counter!(names::JOBS_ENQUEUED_TOTAL).increment(new as u64);
+        let partition = partition.to_string();
+        let seen = taken.into_iter().map(|(id, state, repeated)| {
+            let partition = partition.clone();
+            Enqueued { id, partition, state, repeated }
+        });
+        Ok(seen.collect())
     }
 
     /// Jobs of one request for several partitions: all or none within each.

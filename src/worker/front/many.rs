@@ -5,10 +5,10 @@ use std::sync::Arc;
 use futures_util::{StreamExt, stream};
 
 use crate::engine::Command;
-use crate::model::{JobId, JobState};
+use crate::model::{JobId, JobState, PartitionId};
 use crate::worker::RequestError;
 use crate::worker::catalog::QueueEntry;
-use crate::worker::reader::Reader;
+use crate::worker::partition::{AsNew, Change, Ids};
 
 use super::{Front, TOGETHER};
 
@@ -17,7 +17,7 @@ pub(super) const OPEN_OR_FAILED: [JobState; 5] =
     [JobState::Waiting, JobState::Scheduled, JobState::Blocked, JobState::Failed, JobState::Running];
 
 impl Front {
-    /// Ids of a queue's jobs in a state, a page at a time, given to `each`.
+    /// Does the same with all of a queue's jobs in a state; how many it was done with.
     pub(super) async fn for_all(
         &self,
         queue: &Arc<QueueEntry>,
@@ -26,12 +26,9 @@ impl Front {
     ) -> Result<u64, RequestError> {
         let mut changed = 0;
         for partition in queue.partition_ids() {
-            let reader = self.reader(partition);
-            let ids = reader.ids(queue.number, state).await?;
-            let outcomes = stream::iter(ids).map(|id| {
-                let reader = &reader;
-                async move { self.ask_command(reader, id, command).await }
-            });
+            let ids = self.ask(partition, Ids { queue: queue.number, state }).await?;
+            let outcomes = stream::iter(ids)
+                .map(|id| async move { self.ask(partition, Change { job: id, command }).await });
             let outcomes: Vec<_> = outcomes.buffer_unordered(TOGETHER).collect().await;
             for outcome in outcomes {
                 match outcome {
@@ -46,17 +43,12 @@ impl Front {
     }
 
     /// Enqueues a job anew at another queue and forgets it here. The token makes a repetition safe.
-    pub(super) async fn move_job(
-        &self,
-        reader: &Reader,
-        id: JobId,
-        target: &Arc<QueueEntry>,
-    ) -> Result<(), RequestError> {
-        let mut job = reader.as_new(id).await?;
+    async fn move_job(&self, from: PartitionId, id: JobId, target: &QueueEntry) -> Result<(), RequestError> {
+        let mut job = self.ask(from, AsNew { job: id }).await?;
         job.token = Some(format!("move/{id}"));
         let partition = self.route(target, &job);
         self.enqueue_at(partition, target, vec![job]).await?;
-        self.ask_command(reader, id, Command::Delete).await?;
+        self.ask(from, Change { job: id, command: Command::Delete }).await?;
         Ok(())
     }
 
@@ -67,10 +59,9 @@ impl Front {
     ) -> Result<u64, RequestError> {
         let mut moved = 0;
         for partition in queue.partition_ids() {
-            let reader = self.reader(partition);
             for state in OPEN_OR_FAILED.into_iter().filter(|state| *state != JobState::Running) {
-                for id in reader.ids(queue.number, state).await? {
-                    match self.move_job(&reader, id, target).await {
+                for id in self.ask(partition, Ids { queue: queue.number, state }).await? {
+                    match self.move_job(partition, id, target).await {
                         Ok(()) => moved += 1,
                         Err(RequestError::Conflict(_) | RequestError::Gone(_)) => {}
                         Err(error) => return Err(error),

@@ -1,31 +1,33 @@
-//! Requests at a worker that owns every partition: each goes to its owner, reads to the store.
+//! Requests at a worker: each goes to its partition's owner, wherever that is.
 //!
 //! `answer.rs` has what can be asked ([`crate::worker::Requests`]); the others have how it is done:
-//! for one job, for a new job, for many, for a queue.
+//! for a new job, for many, for a queue.
 
 mod answer;
 mod enqueue;
 mod many;
-mod one;
+mod partitions;
 mod queues;
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use crate::engine::Reply;
-use crate::model::{PartitionId, QueueSettings, check};
+use crate::model::{JobId, PartitionId, QueueSettings, check};
 use crate::worker::catalog::{Catalog, QueueEntry};
-use crate::worker::owner::{Owner, OwnerHandle, Shared, unavailable};
-use crate::worker::reader::Reader;
+use crate::worker::owner::{OwnerHandle, Shared, unavailable};
+use crate::worker::partition::{Local, Operation, Service};
+use crate::worker::reader::unknown;
 use crate::worker::room::Space;
+use crate::worker::router::Router;
 use crate::worker::{RequestError, WorkerSettings};
 
 /// How long a request waits for its owner: longer is an outcome that is not known.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a request waits for a partition to have an owner that takes it.
+const OWNER_PATIENCE: Duration = Duration::from_secs(15);
 /// Unit in which payloads on their way are counted, bytes.
 const PAYLOAD_UNIT: usize = 1 << 10;
 /// Payloads on their way, over all requests, bytes.
@@ -37,7 +39,7 @@ const TOGETHER: usize = 64;
 pub(crate) struct Front {
     shared: Shared,
     settings: WorkerSettings,
-    readers: Mutex<HashMap<PartitionId, Reader>>,
+    router: Arc<Router>,
     payloads: Arc<Semaphore>,
     space: Space,
     turn: AtomicUsize,
@@ -47,31 +49,51 @@ impl Front {
     pub fn new(shared: Shared, settings: WorkerSettings) -> Self {
         let payloads = Arc::new(Semaphore::new(PAYLOADS_BYTES_MAX / PAYLOAD_UNIT));
         let space = Space::new(settings.data_folder.clone(), settings.free_bytes_min);
-        Self { shared, settings, readers: Mutex::default(), payloads, space, turn: AtomicUsize::new(0) }
+        let router = Arc::new(Router::new(Arc::new(Local::new(shared.clone()))));
+        shared.pool.set_router(Arc::downgrade(&router));
+        Self { shared, settings, router, payloads, space, turn: AtomicUsize::new(0) }
     }
 
-    /// Starts the owners of a queue's partitions that have none yet.
+    /// Starts the owners of these partitions that have none yet.
     pub fn own(&self, partitions: impl IntoIterator<Item = PartitionId>) {
         for partition in partitions {
-            self.reader(partition);
+            self.local().own(partition);
         }
     }
 
-    fn reader(&self, partition: PartitionId) -> Reader {
-        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        readers
-            .entry(partition)
-            .or_insert_with(|| {
-                let owner = Owner::start(self.shared.clone(), partition);
-                Reader::new(self.shared.store.clone(), self.shared.bodies.clone(), owner)
-            })
-            .clone()
+    /// Answers other workers' questions about what is owned here.
+    pub fn service(&self) -> Service {
+        Service::new(self.local().clone())
     }
 
-    /// All owners.
+    /// All owners here.
     pub fn owners(&self) -> Vec<OwnerHandle> {
-        let readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        readers.values().map(|reader| reader.owner().clone()).collect()
+        self.local().owners()
+    }
+
+    fn local(&self) -> &Arc<Local> {
+        self.router.local()
+    }
+
+    /// Asks a partition's owner, within the patience of a request.
+    async fn ask<O: Operation>(
+        &self,
+        partition: PartitionId,
+        operation: O,
+    ) -> Result<O::Answer, RequestError> {
+        bounded(self.router.call(partition, operation, OWNER_PATIENCE)).await
+    }
+
+    /// Asks the owner of the partition that a job was born in.
+    async fn ask_about<O: Operation>(&self, id: JobId, operation: O) -> Result<O::Answer, RequestError> {
+        self.ask(self.partition_of(id)?, operation).await
+    }
+
+    /// The partition of a job, if there is one.
+    fn partition_of(&self, id: JobId) -> Result<PartitionId, RequestError> {
+        let partition = id.partition();
+        let is_known = self.local().find(partition).is_some() || self.catalog().has_partition(partition);
+        if is_known { Ok(partition) } else { Err(unknown(id)) }
     }
 
     fn catalog(&self) -> &Catalog {
@@ -109,10 +131,12 @@ impl Front {
         Ok(created)
     }
 
+    /// Owners here hear of it at once, those elsewhere by the catalogue's number.
     fn tell_owners(&self, queue: &QueueEntry) {
-        for partition in queue.partition_ids() {
-            self.reader(partition).owner().set_queue(queue.number, queue.settings.clone(), queue.paused);
+        if self.shared.cluster.is_none() {
+            self.own(queue.partition_ids());
         }
+        self.local().tell_owners(queue);
     }
 }
 
@@ -123,8 +147,4 @@ pub(super) async fn bounded<T>(
     tokio::time::timeout(ANSWER_PATIENCE, request)
         .await
         .unwrap_or_else(|_| Err(unavailable("there was no answer in time: whether it was done is not known")))
-}
-
-pub(super) fn unexpected(reply: &Reply) -> RequestError {
-    unavailable(format!("the partition's owner answered something else: {reply:?}"))
 }

@@ -1,41 +1,61 @@
 //! What is seen of a queue, over all its partitions.
 
-use crate::model::JobState;
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+
+use crate::model::PartitionId;
 use crate::model::view::{Counts, QueueView, Rates};
 use crate::worker::RequestError;
 use crate::worker::catalog::QueueEntry;
+use crate::worker::partition::{Count, Operation};
 use crate::worker::reader::time;
 
-use super::Front;
+use super::{Front, TOGETHER};
+
+/// How long one partition is waited for when many are asked: without it, the answer says so.
+const GATHER_PATIENCE: Duration = Duration::from_secs(3);
 
 impl Front {
+    /// Asks one of many partitions; none if its owner does not answer in time.
+    pub(super) async fn gather<O: Operation>(
+        &self,
+        partition: PartitionId,
+        operation: O,
+    ) -> Result<Option<O::Answer>, RequestError> {
+        if self.shared.cluster.is_none() {
+            return self.ask(partition, operation).await.map(Some);
+        }
+        let asked = self.router.call(partition, operation, GATHER_PATIENCE);
+        match tokio::time::timeout(GATHER_PATIENCE, asked).await {
+            Ok(Ok(answer)) => Ok(Some(answer)),
+            Err(_) | Ok(Err(RequestError::Unavailable { .. } | RequestError::Moved(_))) => Ok(None),
+            Ok(Err(error)) => Err(error),
+        }
+    }
+
     pub(super) async fn look_at_queue(&self, queue: &QueueEntry) -> Result<QueueView, RequestError> {
-        let number = queue.number;
-        let mut counts = [0u64; JobState::COUNT];
+        let mut counts = Counts::default();
         let mut rates = Rates::default();
         let mut oldest_ms: Option<u64> = None;
-        for partition in queue.partition_ids() {
-            let owner = self.reader(partition).owner().clone();
-            let look = move |engine: &mut crate::engine::Engine| {
-                let age = engine.oldest_waiting_ms(number).map(|since| engine.now_ms().saturating_sub(since));
-                (engine.counts(number), engine.rates(number), age)
+        let mut missing_partitions = Vec::new();
+        let count = Count { queue: queue.number };
+        let counted = stream::iter(queue.partition_ids()).map(|partition| {
+            let count = count.clone();
+            async move { (partition, self.gather(partition, count).await) }
+        });
+        let counted: Vec<_> = counted.buffered(TOGETHER).collect().await;
+        for (partition, counted) in counted {
+            let Some(counted) = counted? else {
+                missing_partitions.push(partition.index);
+                continue;
             };
-            let (seen, happened, age) = owner.look(look).await?;
-            let seen = [
-                seen.waiting,
-                seen.scheduled,
-                seen.blocked,
-                seen.running,
-                seen.succeeded,
-                seen.failed,
-                seen.cancelled,
-            ];
-            counts.iter_mut().zip(seen).for_each(|(sum, count)| *sum += count);
-            rates.enqueued += happened.enqueued;
-            rates.started += happened.started;
-            rates.succeeded += happened.succeeded;
-            rates.failed += happened.failed;
-            oldest_ms = oldest_ms.max(age);
+            counts.add(&counted.counts);
+            rates.enqueued += counted.rates.enqueued;
+            rates.started += counted.rates.started;
+            rates.succeeded += counted.rates.succeeded;
+            rates.failed += counted.rates.failed;
+            oldest_ms = oldest_ms.max(counted.oldest_ms);
         }
         Ok(QueueView {
             namespace: queue.namespace.to_string(),
@@ -44,9 +64,10 @@ impl Front {
             partitions: queue.partitions,
             paused: queue.paused,
             settings: queue.settings.clone(),
-            counts: Counts::from_array(counts),
+            counts,
             oldest_waiting_seconds: oldest_ms.map(|ms| ms as f64 / 1_000.0),
             last_minute: rates,
+            missing_partitions,
             created_at: time(queue.created_ms),
         })
     }

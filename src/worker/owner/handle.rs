@@ -1,12 +1,13 @@
 //! Talking to a partition's owner.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use crate::engine::{AttemptEnd, Engine, Event, Reply, Ticket};
-use crate::model::{JobId, JobState, PartitionId, QueueNumber, QueueSettings};
+use crate::model::{Epoch, JobId, JobState, PartitionId, QueueNumber, QueueSettings};
 use crate::store::StoreError;
 use crate::worker::RequestError;
 
@@ -27,7 +28,7 @@ pub(super) enum Message {
     /// A request for the engine, answered with its reply.
     Ask {
         event: Box<dyn FnOnce(Ticket) -> Event + Send>,
-        reply: oneshot::Sender<Reply>,
+        reply: oneshot::Sender<Answer>,
         permit: Option<OwnedSemaphorePermit>,
     },
     /// Settings of a queue.
@@ -40,9 +41,19 @@ pub(super) enum Message {
     Subscribe { job: JobId, ended: oneshot::Sender<JobState> },
     /// Something happened at a runner.
     Event(Event),
-    /// Write progress and end.
+    /// Start nothing more, write progress and end.
     Stop { done: oneshot::Sender<()> },
+    /// End at once: the lock may be somebody else's.
+    LetGo,
+    /// End the present claim if it is of an epoch before that one; answered once that is so.
+    Supersede { by: Epoch, done: oneshot::Sender<()> },
 }
+
+/// Nothing was done: the partition is on its way to another worker.
+pub(super) struct Moved;
+
+/// Answer to [`Message::Ask`].
+pub(super) type Answer = Result<Reply, Moved>;
 
 /// A partition's owner, as the rest of the worker sees it. Cheap to clone.
 #[derive(Clone)]
@@ -52,7 +63,12 @@ pub(crate) struct OwnerHandle {
     /// Requests that may be waiting: the bound of `messages`, but for a few per slot and reader.
     pub(super) permits: Arc<Semaphore>,
     pub(super) trouble: watch::Receiver<Option<StoreError>>,
-    pub(super) openings: watch::Receiver<u64>,
+    /// Unix ms; 0 before it is open for the first time.
+    pub(super) open_since: watch::Receiver<u64>,
+    /// It takes no more requests.
+    pub(super) leaving: Arc<AtomicBool>,
+    /// It has given up.
+    pub(super) parked: Arc<AtomicBool>,
 }
 
 impl OwnerHandle {
@@ -66,11 +82,24 @@ impl OwnerHandle {
         self.trouble.borrow().clone()
     }
 
-    /// Changes when the owner has claimed anew and is open; closes when it has ended.
-    pub fn openings(&self) -> watch::Receiver<u64> {
-        let mut openings = self.openings.clone();
-        openings.mark_unchanged();
-        openings
+    /// True for two handles of one owner.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.permits, &other.permits)
+    }
+
+    /// It takes no more requests: the partition goes, or has gone, to another worker.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Acquire)
+    }
+
+    /// Its take-overs have failed so often that it has given up.
+    pub fn is_parked(&self) -> bool {
+        self.parked.load(Ordering::Acquire)
+    }
+
+    /// Since when it is open, Unix ms; 0 if it has not been yet.
+    pub fn open_since_ms(&self) -> u64 {
+        *self.open_since.borrow()
     }
 
     /// Asks the engine; answers when all that the answer rests on is durable and fenced.
@@ -81,12 +110,15 @@ impl OwnerHandle {
         let permit = self.permit()?;
         let (reply, answer) = oneshot::channel();
         self.send(Message::Ask { event: Box::new(event), reply, permit: Some(permit) })?;
-        self.answered(answer).await
+        self.answered(answer).await?.map_err(|Moved| self.moved())
     }
 
     /// Room for one more request that waits for commits. While the store does not take those, nobody
     /// is let in to wait.
     fn permit(&self) -> Result<OwnedSemaphorePermit, RequestError> {
+        if self.is_leaving() {
+            return Err(self.moved());
+        }
         if let Some(trouble) = self.trouble() {
             return Err(unavailable(trouble.message));
         }
@@ -96,13 +128,22 @@ impl OwnerHandle {
         })
     }
 
-    /// Reports how an attempt ended. It is on its way when this returns; the receiver hears when it
-    /// is released, or errs if the owner changed before: then it is reported again.
-    pub fn report(&self, job: JobId, attempt: u32, end: AttemptEnd) -> oneshot::Receiver<Reply> {
+    /// Reports how an attempt ended. It is on its way when this returns; what comes of it tells
+    /// [`OwnerHandle::reported`].
+    pub fn report(&self, job: JobId, attempt: u32, end: AttemptEnd) -> Report {
         let (reply, answer) = oneshot::channel();
         let event = Box::new(move |ticket| Event::Finish { ticket, job, attempt, end });
         let _ = self.send(Message::Ask { event, reply, permit: None });
-        answer
+        Report(answer)
+    }
+
+    /// Waits until a report is released; an error if the owner changed before: then it is made again.
+    pub async fn reported(&self, report: Report) -> Result<Reply, RequestError> {
+        match report.0.await {
+            Ok(Ok(reply)) => Ok(reply),
+            Ok(Err(Moved)) => Err(self.moved()),
+            Err(_) => Err(owner_gone()),
+        }
     }
 
     /// Looks at the engine; answers when what was seen is released and fenced.
@@ -167,18 +208,56 @@ impl OwnerHandle {
         let _ = self.send(Message::Event(event));
     }
 
-    /// Writes progress and ends.
-    pub async fn stop(&self) {
+    /// Takes no more requests, starts nothing more, writes progress and ends, within a bound. What
+    /// runs goes on.
+    pub async fn hand_over(&self) {
+        self.leaving.store(true, Ordering::Release);
         let (done, stopped) = oneshot::channel();
         if self.send(Message::Stop { done }).is_ok() {
             let _ = stopped.await;
         }
     }
 
+    /// Ends at once, whatever is on its way.
+    pub fn let_go(&self) {
+        self.leaving.store(true, Ordering::Release);
+        // One that has ended has nothing to let go.
+        let _ = self.send(Message::LetGo);
+    }
+
+    /// It has ended, and hands nothing out any more.
+    pub fn has_ended(&self) -> bool {
+        self.messages.is_closed()
+    }
+
+    /// Returns when it has ended.
+    pub async fn ended(&self) {
+        self.messages.closed().await;
+    }
+
+    /// Returns once nothing is handed out any more in an epoch before that one.
+    pub async fn supersede(&self, by: Epoch) {
+        let (done, superseded) = oneshot::channel();
+        if self.send(Message::Supersede { by, done }).is_ok() {
+            let _ = superseded.await;
+        }
+    }
+
     fn send(&self, message: Message) -> Result<(), RequestError> {
-        self.messages.send(message).map_err(|_| owner_gone())
+        self.messages.send(message).map_err(|_| match self.is_leaving() {
+            true => self.moved(),
+            false => owner_gone(),
+        })
+    }
+
+    fn moved(&self) -> RequestError {
+        let partition = self.partition;
+        RequestError::Moved(format!("partition {partition} is on its way to another worker: try again"))
     }
 }
+
+/// A report that is on its way.
+pub(crate) struct Report(oneshot::Receiver<Answer>);
 
 fn with_answer<T: Send + 'static>(
     look: impl FnOnce(&mut Engine) -> T + Send + 'static,

@@ -4,6 +4,7 @@ pub(crate) mod bodies;
 pub(crate) mod core;
 mod hand_out;
 mod handle;
+mod orphans;
 mod task;
 
 pub(crate) use handle::{OwnerHandle, unavailable};

@@ -3,9 +3,10 @@
 //! What has arrived is taken in together before anything is sent, so that it shares a commit.
 //! Nothing is polled: it sleeps until a message, an answer of the store, or the engine's next time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,10 +17,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
-use crate::engine::{self, EngineSettings, Event, Reply, TOKEN_BUCKET_MS, Ticket};
+use crate::engine::{self, EngineSettings, Event, TOKEN_BUCKET_MS, Ticket};
 use crate::model::limits::TOKENS_MAX;
 use crate::model::row::TokensRow;
-use crate::model::{JobId, JobState, PartitionId};
+use crate::model::{Epoch, JobId, JobState, PartitionId};
 use crate::runner::pool::Pool;
 use crate::store::{Store, StoreError, StoreErrorKind};
 use crate::worker::catalog::Catalog;
@@ -27,11 +28,13 @@ use crate::worker::clock::Clock;
 use crate::worker::protocol::{ProtocolSettings, perform};
 use crate::worker::reader::Reader;
 use crate::worker::room::Window;
+use crate::worker::router::Neighbours;
 
 use super::bodies::Bodies;
 use super::core::{Core, FoundTokens, Input, Output, decode_summary};
 use super::hand_out::HandOuts;
-use super::handle::{Deliver, Look, Message, OwnerHandle};
+use super::handle::{Answer, Deliver, Look, Message, Moved, OwnerHandle};
+use super::orphans;
 
 /// Messages taken in before anything is sent: more would only make the first ones wait.
 const TOGETHER_MAX: usize = 4_096;
@@ -63,13 +66,15 @@ pub(crate) struct Shared {
     pub requests_max: usize,
     /// Written into claims.
     pub name: Bytes,
-    /// No process of a predecessor can be alive: its attempts are interrupted as soon as it is open.
-    pub alone: bool,
+    /// Other workers, if there are any. Without them no process of a predecessor can be alive: its
+    /// attempts are interrupted as soon as it is open.
+    pub cluster: Option<Arc<Neighbours>>,
 }
 
 /// Why one claim's life ended.
 enum End {
     Stopped,
+    LetGo,
     Superseded,
     Failed(StoreError),
 }
@@ -81,11 +86,11 @@ pub(crate) struct Owner {
     handle: OwnerHandle,
     messages: mpsc::UnboundedReceiver<Message>,
     trouble: watch::Sender<Option<StoreError>>,
-    openings: watch::Sender<u64>,
+    open_since: watch::Sender<u64>,
     core: Core,
     calls: FuturesUnordered<Call>,
     outputs: Vec<Output>,
-    asked: HashMap<Ticket, (oneshot::Sender<Reply>, Option<OwnedSemaphorePermit>)>,
+    asked: HashMap<Ticket, (oneshot::Sender<Answer>, Option<OwnedSemaphorePermit>)>,
     looks: HashMap<u64, Look>,
     seen: HashMap<u64, Deliver>,
     early_peeks: Vec<Look>,
@@ -99,6 +104,19 @@ pub(crate) struct Owner {
     was_open: bool,
     settled_for_good: bool,
     hand_outs: HandOuts,
+    /// The epoch that is open.
+    epoch: Option<Epoch>,
+    /// What leaves only while the session is sure to be alive.
+    held_back: Vec<Output>,
+    /// What came between two claims.
+    postponed: VecDeque<Message>,
+    /// Who waits for the end of this claim.
+    superseded: Vec<oneshot::Sender<()>>,
+    /// The claim is to end now.
+    asked_to_end: Option<End>,
+    sure: watch::Receiver<bool>,
+    /// Keeps `sure` open where nobody else does.
+    _always_sure: Option<watch::Sender<bool>>,
 }
 
 impl Owner {
@@ -107,13 +125,22 @@ impl Owner {
         let (sender, messages) = mpsc::unbounded_channel();
         let (trouble, trouble_seen) = watch::channel(None);
         let permits = Arc::new(Semaphore::new(shared.requests_max));
-        let (openings, openings_seen) = watch::channel(0);
+        let (open_since, open_since_seen) = watch::channel(0);
         let handle = OwnerHandle {
             partition,
             messages: sender,
             permits,
             trouble: trouble_seen,
-            openings: openings_seen,
+            open_since: open_since_seen,
+            leaving: Arc::new(AtomicBool::new(false)),
+            parked: Arc::new(AtomicBool::new(false)),
+        };
+        let (sure, _always_sure) = match &shared.cluster {
+            Some(neighbours) => (neighbours.sure.subscribe(), None),
+            None => {
+                let (always, sure) = watch::channel(true);
+                (sure, Some(always))
+            }
         };
         let reader = Reader::new(shared.store.clone(), shared.bodies.clone(), handle.clone());
         let hand_outs = HandOuts::new(shared.catalog.clone(), shared.pool.clone(), reader);
@@ -124,7 +151,7 @@ impl Owner {
             handle: handle.clone(),
             messages,
             trouble,
-            openings,
+            open_since,
             calls: FuturesUnordered::new(),
             outputs: Vec::new(),
             asked: HashMap::new(),
@@ -139,6 +166,13 @@ impl Owner {
             was_open: false,
             settled_for_good: false,
             hand_outs,
+            epoch: None,
+            held_back: Vec::new(),
+            postponed: VecDeque::new(),
+            superseded: Vec::new(),
+            asked_to_end: None,
+            sure,
+            _always_sure,
         };
         tokio::spawn(owner.run());
         handle
@@ -147,53 +181,116 @@ impl Owner {
     async fn run(mut self) {
         self.shared.window.join();
         let mut failures = 0;
-        loop {
+        let parked = loop {
             let begun = Instant::now();
             let end = self.run_claim().await;
             if begun.elapsed() >= FAILURES_FORGOTTEN {
                 failures = 0;
             }
+            self.close();
             match end {
-                End::Stopped => break,
+                End::Stopped | End::LetGo => break false,
                 End::Superseded => failures = 0,
                 End::Failed(error) => {
                     failures += 1;
                     error!(partition = %self.partition, %error, "the partition can't be owned");
                     self.trouble.send_replace(Some(error));
                     if failures >= TAKEOVERS_MAX {
-                        self.shared.pool.closed(self.partition);
-                        self.forget_requests();
                         error!(partition = %self.partition, "parked: restart the worker once its cause is mended");
-                        break;
+                        break true;
                     }
                 }
             }
-            self.shared.pool.closed(self.partition);
-            self.forget_requests();
-            tokio::time::sleep(CLAIM_RETRY).await;
+            if !self.may_claim_again().await {
+                break false;
+            }
             self.core = new_core(&self.shared, self.partition);
-        }
+        };
         self.shared.window.leave();
         if let Some(done) = self.stopping.take() {
             let _ = done.send(());
         }
-        // A parked partition goes on refusing, with a reason.
+        if parked {
+            self.refuse_until_told_to_go().await;
+        }
+        // Whoever has sent something in the last moment hears that it was not done.
+        self.handle.leaving.store(true, Ordering::Release);
+        self.messages.close();
+        while let Ok(message) = self.messages.try_recv() {
+            turn_away(message);
+        }
+        self.postponed.drain(..).for_each(turn_away);
+    }
+
+    /// A parked partition goes on refusing, with a reason.
+    async fn refuse_until_told_to_go(&mut self) {
+        self.handle.parked.store(true, Ordering::Release);
         while let Some(message) = self.messages.recv().await {
-            if let Message::Stop { done } = message {
-                let _ = done.send(());
-                return;
+            match message {
+                Message::Stop { done } => {
+                    let _ = done.send(());
+                    return;
+                }
+                Message::LetGo => return,
+                Message::Supersede { done, .. } => {
+                    let _ = done.send(());
+                }
+                _ => {}
             }
         }
     }
 
-    /// Whoever waits hears that the outcome is not known.
-    fn forget_requests(&mut self) {
+    /// The claim's life is over: whoever waits hears that the outcome is not known.
+    fn close(&mut self) {
+        self.shared.pool.closed(self.partition);
+        self.epoch = None;
         self.asked.clear();
         self.looks.clear();
         self.early_peeks.clear();
         self.seen.clear();
         self.calls.clear();
         self.outputs.clear();
+        self.held_back.clear();
+        // Whoever waits for this may have gone.
+        for done in self.superseded.drain(..) {
+            let _ = done.send(());
+        }
+    }
+
+    /// Waits a moment, and until the lock is seen to be held. False if it is to end instead.
+    async fn may_claim_again(&mut self) -> bool {
+        let (partition, cluster) = (self.partition, self.shared.cluster.clone());
+        let allowed = async {
+            tokio::time::sleep(CLAIM_RETRY).await;
+            if let Some(neighbours) = cluster {
+                let (mut view, mut sure) = (neighbours.view.subscribe(), neighbours.sure.subscribe());
+                while !(*sure.borrow() && view.borrow().owners.get(&partition) == Some(&neighbours.me)) {
+                    // The senders live as long as the worker.
+                    tokio::select! {
+                        _ = view.changed() => {}
+                        _ = sure.changed() => {}
+                    }
+                }
+            }
+        };
+        tokio::pin!(allowed);
+        loop {
+            let message = tokio::select! {
+                () = &mut allowed => return true,
+                message = self.messages.recv() => message,
+            };
+            match message {
+                None | Some(Message::LetGo) => return false,
+                Some(Message::Stop { done }) => {
+                    self.stopping = Some(done);
+                    return false;
+                }
+                Some(Message::Supersede { done, .. }) => {
+                    let _ = done.send(());
+                }
+                Some(other) => self.postponed.push_back(other),
+            }
+        }
     }
 
     async fn run_claim(&mut self) -> End {
@@ -209,8 +306,15 @@ impl Owner {
             self.input(Input::Queue { number: queue.number, settings, paused: queue.paused });
         }
         self.input(Input::Start { incarnation: u64::from_le_bytes(drawn) });
+        for message in std::mem::take(&mut self.postponed) {
+            self.message(message);
+        }
         loop {
             if let Some(end) = self.carry_out() {
+                return end;
+            }
+            if let Some(end) = self.asked_to_end.take() {
+                self.input(Input::Stop);
                 return end;
             }
             if self.stopping.is_some() && self.core.is_settled() && self.settled_for_good {
@@ -227,6 +331,10 @@ impl Owner {
                     None => return End::Stopped,
                 },
                 () = tokio::time::sleep(sleep.unwrap_or(SLEEP_MAX)), if sleep.is_some() => self.input(Input::Wake),
+                Ok(()) = self.sure.changed() => {
+                    // What was held back can leave, if it is time; if not, it comes back here.
+                    self.outputs.append(&mut self.held_back);
+                }
                 () = tokio::time::sleep_until(stop_by.unwrap_or_else(Instant::now)), if stop_by.is_some() => {
                     return End::Stopped;
                 }
@@ -264,6 +372,10 @@ impl Owner {
 
     fn message(&mut self, message: Message) {
         match message {
+            Message::Ask { reply, .. } if self.stopping.is_some() => {
+                // Whoever asked may have gone.
+                let _ = reply.send(Err(Moved));
+            }
             Message::Ask { event, reply, permit } => {
                 self.next_ticket += 1;
                 self.asked.insert(self.next_ticket, (reply, permit));
@@ -283,8 +395,20 @@ impl Owner {
             },
             Message::Subscribe { job, ended } => self.subscribe(job, ended),
             Message::Event(event) => self.input(Input::Event(event)),
+            Message::LetGo => self.asked_to_end = Some(End::LetGo),
+            Message::Supersede { by, done } => {
+                if self.epoch.is_none_or(|epoch| epoch < by) && self.asked_to_end.is_none() {
+                    self.asked_to_end = Some(End::Superseded);
+                }
+                self.superseded.push(done);
+            }
             Message::Stop { done } => {
                 self.stopping = Some(done);
+                self.shared.pool.closing(self.partition);
+                self.input(Input::Event(Event::Recall {
+                    runner: crate::runner::pool::RUNNER,
+                    attempts: u32::MAX,
+                }));
                 self.input(Input::WantProgress);
                 self.settled_for_good = !self.core.owes_progress();
                 self.stop_by = Some(Instant::now() + STOP_PATIENCE);
@@ -322,6 +446,11 @@ impl Owner {
     }
 
     fn output(&mut self, output: Output) -> Option<End> {
+        let leaves = matches!(output, Output::Reply { .. } | Output::Fenced { .. } | Output::HandOut(_));
+        if leaves && !*self.sure.borrow() {
+            self.held_back.push(output);
+            return None;
+        }
         match output {
             Output::Call { call, request } => {
                 let store = self.shared.store.clone();
@@ -345,7 +474,7 @@ impl Owner {
             Output::Reply { ticket, reply } => {
                 if let Some((waits, _permit)) = self.asked.remove(&ticket) {
                     // Whoever asked may have gone.
-                    let _ = waits.send(reply);
+                    let _ = waits.send(Ok(reply));
                 }
             }
             Output::Prefetch { segment, commit } => {
@@ -386,7 +515,7 @@ impl Owner {
         None
     }
 
-    fn opened(&mut self, epoch: crate::model::Epoch) {
+    fn opened(&mut self, epoch: Epoch) {
         debug!(partition = %self.partition, %epoch, "open");
         self.trouble.send_replace(None);
         let clock_ms = self.shared.clock.now_ms();
@@ -397,14 +526,17 @@ impl Owner {
             }
         }
         self.hand_outs.opened(epoch);
-        if self.shared.alone {
-            match std::mem::replace(&mut self.was_open, true) {
-                false => self.input(Input::Event(Event::OrphansGone)),
-                true => self.end_lost_orphans(),
+        self.epoch = Some(epoch);
+        match (&self.shared.cluster, std::mem::replace(&mut self.was_open, true)) {
+            (Some(neighbours), _) => {
+                let reader = self.hand_outs.reader().clone();
+                tokio::spawn(orphans::settle(neighbours.clone(), self.shared.pool.clone(), reader, epoch));
             }
+            (None, false) => self.input(Input::Event(Event::OrphansGone)),
+            (None, true) => self.end_lost_orphans(),
         }
         self.shared.pool.register(self.handle.clone());
-        self.openings.send_modify(|openings| *openings += 1);
+        self.open_since.send_replace(clock_ms);
     }
 
     /// A start that was on its way when the last claim ended may have become history without having
@@ -445,6 +577,18 @@ impl Owner {
                 }
             }
         }));
+    }
+}
+
+/// Nothing was done.
+fn turn_away(message: Message) {
+    match message {
+        // Whoever asked may have gone.
+        Message::Ask { reply, .. } => drop(reply.send(Err(Moved))),
+        Message::Stop { done } | Message::Supersede { done, .. } => {
+            let _ = done.send(());
+        }
+        _ => {}
     }
 }
 

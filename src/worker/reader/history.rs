@@ -80,6 +80,17 @@ impl Reader {
     }
 }
 
+impl Story {
+    /// The runner that an attempt was started for, if that is on record.
+    pub fn runner_of(&self, attempt: u32) -> Option<String> {
+        let started =
+            self.history.iter().rev().find(|happened| {
+                happened.kind() == MarkerKind::Started && happened.marker.attempt == attempt
+            });
+        started.map(|happened| happened.runner.clone())
+    }
+}
+
 fn happened(marker: &MarkerRow, segment: SegmentName, commit_ms: u64, strings: &[String]) -> Happened {
     let mut marker = marker.clone();
     if marker.time_ms == 0 {

@@ -1,0 +1,141 @@
+//! Jobs of a queue in one partition: how many, which.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::engine::Engine;
+use crate::model::row::Place;
+use crate::model::view::{Counts, JobView, Rates};
+use crate::model::{JobId, JobState, QueueNumber};
+use crate::worker::reader::Reader;
+use crate::worker::{JobFilter, RequestError};
+
+use super::{Local, Operation, json_codec};
+
+/// Counts and rates of a queue.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Count {
+    pub queue: QueueNumber,
+}
+
+/// Answer to [`Count`].
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Counted {
+    pub counts: Counts,
+    pub rates: Rates,
+    /// Age of the oldest waiting job.
+    pub oldest_ms: Option<u64>,
+}
+
+#[async_trait]
+impl Operation for Count {
+    const KIND: u32 = 10;
+    const REPEATABLE: bool = true;
+    type Answer = Counted;
+    json_codec!();
+
+    async fn run(self, _: &Local, reader: Reader) -> Result<Counted, RequestError> {
+        let number = self.queue;
+        let look = move |engine: &mut Engine| {
+            let age = engine.oldest_waiting_ms(number).map(|since| engine.now_ms().saturating_sub(since));
+            (engine.counts(number), engine.rates(number), age)
+        };
+        let (counts, rates, oldest_ms) = reader.owner().look(look).await?;
+        Ok(Counted { counts, rates, oldest_ms })
+    }
+}
+
+/// A page of jobs of a queue, in the order of their places.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct List {
+    pub queue: QueueNumber,
+    pub filter: JobFilter,
+    /// Epoch, commit, place.
+    pub after: Option<(u32, u64, u32)>,
+    pub limit: usize,
+}
+
+/// Answer to [`List`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Listed {
+    pub jobs: Vec<JobView>,
+    pub next: Option<(u32, u64, u32)>,
+}
+
+#[async_trait]
+impl Operation for List {
+    const KIND: u32 = 11;
+    const REPEATABLE: bool = true;
+    type Answer = Listed;
+    json_codec!();
+
+    async fn run(self, local: &Local, reader: Reader) -> Result<Listed, RequestError> {
+        let Some(queue) = local.queue(self.queue).await? else {
+            return Ok(Listed { jobs: Vec::new(), next: None });
+        };
+        let after = self.after.map(|(epoch_number, commit, place)| Place { epoch_number, commit, place });
+        let page = reader.list(&queue, &self.filter, after, self.limit).await?;
+        let next = page.next.map(|place| (place.epoch_number, place.commit, place.place));
+        Ok(Listed { jobs: page.jobs, next })
+    }
+}
+
+/// Ids of all jobs of a queue in a state.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Ids {
+    pub queue: QueueNumber,
+    pub state: JobState,
+}
+
+#[async_trait]
+impl Operation for Ids {
+    const KIND: u32 = 12;
+    const REPEATABLE: bool = true;
+    type Answer = Vec<JobId>;
+    json_codec!();
+
+    async fn run(self, _: &Local, reader: Reader) -> Result<Vec<JobId>, RequestError> {
+        reader.ids(self.queue, self.state).await
+    }
+}
+
+/// Which epoch its owner is in, and how it goes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Locate;
+
+/// Answer to [`Locate`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Located {
+    /// `number-incarnation`.
+    pub epoch: String,
+    /// Since when, Unix ms by its worker's clock.
+    pub since_ms: u64,
+    /// Over all queues.
+    pub counts: Counts,
+    /// What is wrong with the store, as it sees it.
+    pub trouble: Option<String>,
+}
+
+#[async_trait]
+impl Operation for Locate {
+    const KIND: u32 = 13;
+    const REPEATABLE: bool = true;
+    type Answer = Located;
+    json_codec!();
+
+    async fn run(self, local: &Local, reader: Reader) -> Result<Located, RequestError> {
+        let queues: Vec<QueueNumber> =
+            local.queues_of(reader.owner().partition()).iter().map(|queue| queue.number).collect();
+        let look = move |engine: &mut Engine| {
+            let mut sum = Counts::default();
+            for number in queues {
+                sum.add(&engine.counts(number));
+            }
+            (engine.epoch().to_string(), sum)
+        };
+        let (epoch, counts) = reader.owner().peek(look).await?;
+        let owner = reader.owner();
+        let trouble = owner.trouble().map(|error| error.message);
+        Ok(Located { epoch, since_ms: owner.open_since_ms(), counts, trouble })
+    }
+}
