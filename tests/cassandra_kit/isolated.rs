@@ -34,6 +34,36 @@ impl Isolated {
         entries.into_iter().map(|entry| IndexEntry { scope: self.name(&entry.scope), ..entry }).collect()
     }
 
+    fn own_partition(&self, id: PartitionId) -> Option<PartitionId> {
+        (id.group / 1_000 == self.number).then(|| PartitionId { group: id.group % 1_000, ..id })
+    }
+
+    fn own_segment(&self, key: SegmentKey) -> Option<SegmentKey> {
+        Some(SegmentKey { partition: self.own_partition(key.partition)?, ..key })
+    }
+
+    fn own_name(&self, name: &str) -> Option<String> {
+        name.strip_prefix(&self.prefix("")).map(str::to_owned)
+    }
+
+    /// The row as the test knows it, if it is the test's.
+    fn own_row(&self, row: StoredRow) -> Option<StoredRow> {
+        Some(match row {
+            StoredRow::Document(key, document) => StoredRow::Document(self.own_name(&key)?, document),
+            StoredRow::Claim(id, claim) => StoredRow::Claim(self.own_partition(id)?, claim),
+            StoredRow::Commit(key, number, row) => StoredRow::Commit(self.own_segment(key)?, number, row),
+            StoredRow::Blob(key, blob, chunk, bytes) => {
+                StoredRow::Blob(self.own_segment(key)?, blob, chunk, bytes)
+            }
+            StoredRow::Summary(key, as_of, row) => StoredRow::Summary(self.own_segment(key)?, as_of, row),
+            StoredRow::Progress(id, as_of, row) => StoredRow::Progress(self.own_partition(id)?, as_of, row),
+            StoredRow::Entry(entry) => {
+                StoredRow::Entry(IndexEntry { scope: self.own_name(&entry.scope)?, ..entry })
+            }
+            StoredRow::Damaged(why) => panic!("{why}"),
+        })
+    }
+
     fn append_here(&self, append: Append) -> Append {
         let (segment, entries) = (self.segment(append.segment), self.entries_here(append.entries));
         Append { segment, entries, commit: append.commit, row: append.row, blobs: append.blobs }
@@ -151,6 +181,9 @@ impl Store for Isolated {
     }
     async fn backup(&self, to: &std::path::Path) -> Result<(), StoreError> {
         self.store.backup(to).await
+    }
+    async fn dump(&self, visit: &mut (dyn FnMut(StoredRow) -> bool + Send)) -> Result<(), StoreError> {
+        self.store.dump(&mut |row| self.own_row(row).is_none_or(&mut *visit)).await
     }
     async fn health(&self) -> Result<StoreHealth, StoreError> {
         self.store.health().await

@@ -1,7 +1,8 @@
 //! For tests of the store on real Cassandra servers.
-#![allow(dead_code, reason = "each test program uses its part")]
+#![allow(dead_code, unused_imports, reason = "each test program uses its part")]
 
 mod isolated;
+mod writers;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -9,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use qdo::store::{CassandraOptions, CassandraStore, Store};
 
 pub use isolated::Isolated;
+pub use writers::Writers;
 
 static NEXT: AtomicU32 = AtomicU32::new(1);
 

@@ -56,15 +56,17 @@ async fn one_contact_point_of_several_is_enough() {
 
 #[tokio::test]
 async fn a_wrong_data_centre_is_told_those_that_exist() {
-    let options =
-        CassandraOptions { datacenter: Some("frankfurt".into()), rack: Some("r1".into()), ..options(servers()) };
+    let options = CassandraOptions {
+        datacenter: Some("frankfurt".into()),
+        rack: Some("r1".into()),
+        ..options(servers())
+    };
     says(&refused(options).await, StoreErrorKind::Invalid, &["frankfurt", "datacenter1"]);
 }
 
 #[tokio::test]
 async fn a_missing_keyspace_is_not_made_against_the_settings() {
-    let missing =
-        CassandraOptions { keyspace: "missing".into(), create_schema: false, ..options(servers()) };
+    let missing = CassandraOptions { keyspace: "missing".into(), create_schema: false, ..options(servers()) };
     says(&refused(missing).await, StoreErrorKind::Invalid, &["missing does not exist", "create_schema"]);
     let store = CassandraStore::open(CassandraOptions { create_schema: false, ..options(servers()) }).await;
     store.expect("what is there is used").clock_ms().await.expect("it answers");
@@ -78,7 +80,8 @@ async fn a_keyspace_without_tables_is_missed_or_filled() {
         "CREATE KEYSPACE {keyspace} WITH replication = {{'class': 'SimpleStrategy', 'replication_factor': 1}}"
     );
     session.query_unpaged(create, ()).await.unwrap();
-    let with = |create_schema| CassandraOptions { keyspace: keyspace.clone(), create_schema, ..options(servers()) };
+    let with =
+        |create_schema| CassandraOptions { keyspace: keyspace.clone(), create_schema, ..options(servers()) };
     says(&refused(with(false)).await, StoreErrorKind::Invalid, &[&keyspace, "no tables"]);
     let store = CassandraStore::open(with(true)).await.expect("the tables are made");
     assert!(matches!(store.swap_document("queue/a", None, Some("1".into())).await, SwapOutcome::Applied(_)));
@@ -89,8 +92,11 @@ async fn a_keyspace_without_tables_is_missed_or_filled() {
 #[tokio::test]
 async fn more_replicas_than_nodes_are_refused_before_the_keyspace_is_made() {
     let keyspace = format!("wide_{}", fresh());
-    let wide =
-        CassandraOptions { keyspace: keyspace.clone(), replication: Replication::Factor(3), ..options(servers()) };
+    let wide = CassandraOptions {
+        keyspace: keyspace.clone(),
+        replication: Replication::Factor(3),
+        ..options(servers())
+    };
     says(&refused(wide).await, StoreErrorKind::Invalid, &["factor of 3", "datacenter1", "has 1"]);
     // A keyspace that somebody made like this can't answer.
     let create = format!(
@@ -104,7 +110,11 @@ async fn more_replicas_than_nodes_are_refused_before_the_keyspace_is_made() {
         "ALTER KEYSPACE {keyspace} WITH replication = {{'class': 'NetworkTopologyStrategy', 'datacenter1': 3}}"
     );
     session.query_unpaged(alter, ()).await.unwrap();
-    says(&refused(narrow).await, StoreErrorKind::Unavailable, &["3 replicas", "2 must answer", "nodes there is 1"]);
+    says(
+        &refused(narrow).await,
+        StoreErrorKind::Unavailable,
+        &["3 replicas", "2 must answer", "nodes there is 1"],
+    );
 }
 
 #[tokio::test]

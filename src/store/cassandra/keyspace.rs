@@ -4,6 +4,7 @@
 //! that make the same table at once each give it an id of their own, and the cluster is stuck.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use scylla::client::execution_profile::{ExecutionProfile, ExecutionProfileHandle};
 use scylla::client::session::Session;
@@ -23,7 +24,9 @@ use super::schema::{FORMAT, TABLES, create_table};
 /// Fewer copies than this, and one lost node loses the quorum.
 const REPLICAS_ADVISED: u32 = 3;
 /// How long the making of a table may take.
-const SCHEMA_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+const SCHEMA_TIMEOUT: Duration = Duration::from_secs(30);
+/// Pause between two looks at the nodes.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Checks the keyspace, making what is missing if that is allowed; the replicas in the data centre.
 pub(super) async fn open(
@@ -106,6 +109,14 @@ async fn create(
     swap: &ExecutionProfileHandle,
 ) -> Result<(), StoreError> {
     let name = &options.keyspace;
+    let is_missing = replicas(session, name, datacenter).await?.is_none();
+    let factors = match &options.replication {
+        Replication::Factor(factor) => BTreeMap::from([(datacenter.to_owned(), *factor)]),
+        Replication::Datacenters(factors) => factors.clone(),
+    };
+    if is_missing {
+        await_nodes(session, &factors, options.connect_timeout).await?;
+    }
     let nodes = nodes_of(session, datacenter);
     let maker = nodes.iter().filter(|node| node.is_connected()).min_by_key(|node| node.host_id);
     let Some(maker) = maker else {
@@ -129,19 +140,7 @@ async fn create(
         statement.set_execution_profile_handle(Some(at_maker.clone()));
         session.query_unpaged(statement, ()).await.map_err(|error| of_creation(&error, name))
     };
-    if replicas(session, name, datacenter).await?.is_none() {
-        let factors = match &options.replication {
-            Replication::Factor(factor) => {
-                fits(datacenter, *factor, nodes.len())?;
-                BTreeMap::from([(datacenter.to_owned(), *factor)])
-            }
-            Replication::Datacenters(factors) => {
-                for (datacenter, factor) in factors {
-                    fits(datacenter, *factor, nodes_of(session, datacenter).len())?;
-                }
-                factors.clone()
-            }
-        };
+    if is_missing {
         let factors = factors.iter().map(|(name, factor)| format!(", {}: {factor}", quoted(name)));
         let factors: String = factors.collect();
         make(format!(
@@ -175,6 +174,28 @@ fn of_creation(error: &ExecutionError, name: &str) -> StoreError {
     };
     error.message = format!("keyspace {name} and its tables can't be made: {}", error.message);
     error
+}
+
+/// Waits until there are nodes for that many copies. A node of a cluster that has just been started
+/// knows of the others only after a while.
+async fn await_nodes(
+    session: &Session,
+    factors: &BTreeMap<String, u32>,
+    patience: Duration,
+) -> Result<(), StoreError> {
+    let begun = Instant::now();
+    loop {
+        let wrong = factors.iter().find_map(|(datacenter, factor)| {
+            fits(datacenter, *factor, nodes_of(session, datacenter).len()).err()
+        });
+        let Some(error) = wrong else { return Ok(()) };
+        if begun.elapsed() >= patience {
+            return Err(error);
+        }
+        tokio::time::sleep(PAUSE).await;
+        // If it fails, what is known stays.
+        let _ = session.refresh_metadata().await;
+    }
 }
 
 /// A keyspace with more copies than nodes would be made, and never answer.
