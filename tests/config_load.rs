@@ -33,12 +33,17 @@ fn an_empty_file_is_the_defaults() {
 }
 
 #[test]
-fn the_sample_equals_the_defaults_and_is_what_the_code_makes() {
-    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("etc/standalone.toml");
-    let loaded = Sources { file: Some(sample.clone()), ..Sources::default() }.load().expect("a good sample");
-    assert_eq!(loaded.config, Config::default());
-    let text = std::fs::read_to_string(sample).expect("the sample");
-    assert_eq!(text, qdo::config::reference_toml(), "run scripts/docs");
+fn the_samples_equal_the_defaults_and_are_what_the_code_makes() {
+    let made = [
+        ("etc/standalone.toml", qdo::config::reference_toml()),
+        ("etc/cluster.toml", qdo::config::reference_cluster_toml()),
+    ];
+    for (sample, made) in made {
+        let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join(sample);
+        let sources = Sources { file: Some(sample.clone()), ..Sources::default() };
+        assert_eq!(sources.load().expect("a good sample").config, Config::default());
+        assert_eq!(std::fs::read_to_string(sample).expect("the sample"), made, "run scripts/docs");
+    }
 }
 
 #[test]

@@ -53,7 +53,7 @@ pub(super) struct Global {
     #[arg(long, global = true, value_name = "FILE", help_heading = "Everywhere")]
     pub token_file: Option<PathBuf>,
     /// The configuration file
-    #[arg(long, global = true, env = "QDO_CONFIG", value_name = "FILE", help_heading = "Everywhere")]
+    #[arg(long, short, global = true, env = "QDO_CONFIG", value_name = "FILE", help_heading = "Everywhere")]
     pub config: Option<PathBuf>,
     /// What data looks like
     #[arg(long, short, global = true, value_enum, default_value_t, help_heading = "Everywhere")]
@@ -74,6 +74,9 @@ pub(super) struct Global {
 pub(super) enum Command {
     /// Start a server: one process, one file, all of qdo
     Standalone(StandaloneArgs),
+    /// Start one of many workers that share queues, on Cassandra and ZooKeeper
+    #[cfg(all(feature = "cassandra", feature = "zookeeper"))]
+    Worker(WorkerArgs),
     /// Look at queues, create, pause and delete them
     #[command(subcommand)]
     Queue(QueueCommand),
@@ -122,6 +125,32 @@ pub(super) struct StandaloneArgs {
     #[arg(long, value_name = "KIND=COMMAND", value_parser = name_and_value)]
     pub handle: Vec<(String, String)>,
     /// Write the server's address into this file once it answers
+    #[arg(long, value_name = "FILE")]
+    pub address_file: Option<PathBuf>,
+}
+
+#[cfg(all(feature = "cassandra", feature = "zookeeper"))]
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  qdo worker -c etc/cluster.toml
+  QDO_CLUSTER__NAME=host-a qdo worker -c etc/cluster.toml
+
+The same file goes to all hosts; name and address come from the host, the environment or flags.
+It waits for a store or an ensemble that is away. The first Ctrl-C or SIGTERM hands its partitions
+over and lets running attempts end (worker.stop_grace), the second ends at once. Nothing is lost
+either way.")]
+pub(super) struct WorkerArgs {
+    /// What people call this worker; the host's name if it is not set anywhere
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Where the HTTP API listens; port 0 lets the system choose
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    /// The folder that attempts run in
+    #[arg(long, value_name = "FOLDER")]
+    pub data: Option<PathBuf>,
+    /// Write the worker's address into this file once it answers
     #[arg(long, value_name = "FILE")]
     pub address_file: Option<PathBuf>,
 }
@@ -468,6 +497,7 @@ pub(super) enum ConfigCommand {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum ReferenceFormat {
     Toml,
+    ClusterToml,
     Markdown,
 }
 

@@ -14,6 +14,7 @@ pub(super) fn run(command: &ConfigCommand, global: &Global, out: &Out) -> Result
             out.raw(
                 match format {
                     ReferenceFormat::Toml => crate::config::reference_toml(),
+                    ReferenceFormat::ClusterToml => crate::config::reference_cluster_toml(),
                     ReferenceFormat::Markdown => crate::config::reference_markdown(),
                 }
                 .as_bytes(),
@@ -26,6 +27,9 @@ pub(super) fn run(command: &ConfigCommand, global: &Global, out: &Out) -> Result
 fn check(global: &Global) -> Result<Exit, Failure> {
     let loaded = session::load(&Sources::of_process(global.config.clone()))?;
     loaded.token()?;
+    loaded.cluster_secret()?;
+    loaded.cassandra_password()?;
+    loaded.zookeeper_password()?;
     loaded.data_folder()?;
     super::standalone::check(&loaded)?;
     match loaded.files.as_slice() {

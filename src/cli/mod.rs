@@ -3,6 +3,7 @@
 //! Data goes to standard output, all else to standard error. What a command found out is its exit
 //! code ([`Exit`]). No command asks anything but for destructive verbs, and those only on a terminal.
 
+mod address_file;
 mod args;
 mod bench;
 mod completions;
@@ -14,8 +15,11 @@ mod progress;
 mod queue;
 mod server;
 mod session;
+mod signals;
 mod standalone;
 mod store;
+#[cfg(all(feature = "cassandra", feature = "zookeeper"))]
+mod worker;
 
 use std::process::ExitCode;
 
@@ -47,6 +51,8 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
     let globals = &cli.global;
     match cli.command {
         Command::Standalone(args) => standalone::run(&args, globals),
+        #[cfg(all(feature = "cassandra", feature = "zookeeper"))]
+        Command::Worker(args) => worker::run(&args, globals),
         Command::Queue(command) => {
             session::run(globals, async |client| queue::run(command, &client, &out).await)
         }

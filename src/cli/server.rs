@@ -1,10 +1,10 @@
-//! A server in this process: store, worker and HTTP API, put together.
+//! A server in this process: its HTTP API, and for `qdo standalone` store and worker behind it.
 
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,19 +20,62 @@ use crate::runner::{Handlers, RunsFolder};
 use crate::store::sqlite::{self, SqliteOptions, SqliteStore};
 use crate::store::{StoreError, StoreErrorKind};
 use crate::telemetry;
-use crate::worker::{StartError, Worker, WorkerSettings};
+use crate::worker::{PeerServer, StartError, Worker, WorkerSettings};
 
 /// The store's file in the data folder.
 pub(super) const STORE_FILE: &str = "qdo.sqlite";
 /// Where attempts get their folders, in the data folder.
 const RUNS_FOLDER: &str = "runs";
 
-/// A server that answers. Dropped without [`Server::stop`] it ends with the process.
-pub(super) struct Server {
+/// The HTTP API, answering.
+pub(super) struct Api {
     url: String,
-    worker: Worker,
     shutdown: CancellationToken,
     serving: JoinHandle<io::Result<()>>,
+}
+
+impl Api {
+    /// Answers at that listener, from now on.
+    pub fn start(
+        listener: TcpListener,
+        url: String,
+        router: axum::Router,
+        peers: Option<PeerServer>,
+    ) -> Self {
+        let shutdown = CancellationToken::new();
+        let serving = tokio::spawn(api::serve_with_peers(listener, router, peers, shutdown.clone()));
+        Self { url, shutdown, serving }
+    }
+
+    /// Where it answers.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Waits until it ends by itself, which it should not, and says why.
+    pub async fn broken(&mut self) -> Failure {
+        let why = match (&mut self.serving).await {
+            Ok(Ok(())) => "it ended by itself".to_owned(),
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => JoinError::to_string(&error),
+        };
+        Failure::failed(format!("the HTTP API cannot go on: {why}"))
+    }
+
+    /// Answers no more.
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        if !self.serving.is_finished() {
+            // What it says in the end is of no use to anybody.
+            let _ = self.serving.await;
+        }
+    }
+}
+
+/// A server on one file. Dropped without [`Server::stop`] it ends with the process.
+pub(super) struct Server {
+    api: Api,
+    worker: Worker,
 }
 
 impl Server {
@@ -56,7 +99,7 @@ impl Server {
         let url = format!("http://{address}");
         store.set_address(&url)?;
         let metrics = telemetry::install_metrics();
-        let mut handlers = handlers(config, data.join(RUNS_FOLDER)).await?;
+        let mut handlers = handlers(config, data).await?;
         for kind in more.kinds() {
             handlers
                 .insert(kind.clone(), more.get(kind).ok_or_else(|| Failure::failed("a handler is gone"))?);
@@ -66,39 +109,28 @@ impl Server {
         let token = token.map(|token| token.reveal().to_owned());
         let api_settings = ApiSettings { token, hosts: config.hosts.clone(), ..ApiSettings::default() };
         let router = api::router(worker.requests(), api_settings, metrics);
-        let shutdown = CancellationToken::new();
-        let serving = tokio::spawn(api::serve(listener, router, shutdown.clone()));
-        Ok(Self { url, worker, shutdown, serving })
+        Ok(Self { api: Api::start(listener, url, router, None), worker })
     }
 
     /// Where it answers.
     pub fn url(&self) -> &str {
-        &self.url
+        self.api.url()
     }
 
     /// Waits until the API ends by itself, which it should not, and says why.
     pub async fn broken(&mut self) -> Failure {
-        let why = match (&mut self.serving).await {
-            Ok(Ok(())) => "it ended by itself".to_owned(),
-            Ok(Err(error)) => error.to_string(),
-            Err(error) => JoinError::to_string(&error),
-        };
-        Failure::failed(format!("the HTTP API cannot go on: {why}"))
+        self.api.broken().await
     }
 
     /// Starts no more attempts, lets running ones go on for so long, and ends. The API answers
     /// until then, since handlers may call it.
     pub async fn stop(self, grace: Duration) {
         self.worker.stop(grace).await;
-        self.shutdown.cancel();
-        if !self.serving.is_finished() {
-            // What it says in the end is of no use to anybody.
-            let _ = self.serving.await;
-        }
+        self.api.stop().await;
     }
 }
 
-fn make_data_folder(data: &Path) -> Result<(), Failure> {
+pub(super) fn make_data_folder(data: &Path) -> Result<(), Failure> {
     // Payloads are nobody else's business.
     fs::DirBuilder::new().recursive(true).mode(0o700).create(data).map_err(|error| {
         let what = format!("cannot make the data folder {}: {error}", data.display());
@@ -107,7 +139,7 @@ fn make_data_folder(data: &Path) -> Result<(), Failure> {
 }
 
 /// Listens, and says where that is.
-async fn bind(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
+pub(super) async fn bind(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
     let bound = TcpListener::bind(listen).await.and_then(|listener| {
         let address = listener.local_addr()?;
         Ok((listener, address))
@@ -141,11 +173,12 @@ async fn a_qdo_answers(listen: SocketAddr) -> bool {
 }
 
 /// The handlers of the configuration, once nothing of a killed predecessor runs any more.
-async fn handlers(config: &Config, runs: PathBuf) -> Result<Handlers, Failure> {
+pub(super) async fn handlers(config: &Config, data: &Path) -> Result<Handlers, Failure> {
     let mut incarnation = [0u8; 8];
     getrandom::fill(&mut incarnation)
         .map_err(|error| Failure::failed(format!("the system gives no random bits: {error}")))?;
     let settings = config.handlers.clone();
+    let runs = data.join(RUNS_FOLDER);
     let shown = runs.display().to_string();
     let made = tokio::task::spawn_blocking(move || {
         let folder = RunsFolder::open(runs, u64::from_le_bytes(incarnation))?;

@@ -10,23 +10,20 @@
 //! runs again.
 
 mod banner;
-mod signals;
-
-use std::fs;
-use std::path::{Path, PathBuf};
 
 use tokio::runtime::Builder;
 
+use super::address_file::AddressFile;
 use super::args::{Global, StandaloneArgs};
 use super::exit::{Exit, Failure};
 use super::out::say;
 use super::server::Server;
 use super::session;
+use super::signals::Signals;
 use crate::api;
 use crate::config::{HandlerSettings, Loaded, Sources};
 use crate::runner::Handlers;
 use crate::telemetry;
-use signals::Signals;
 
 /// Variables that commands of `--handle` get: those that a shell's user expects, and who to talk to.
 const PASSED_ON: [&str; 8] =
@@ -95,29 +92,5 @@ async fn serve(loaded: &Loaded, args: &StandaloneArgs) -> Result<Exit, Failure> 
             say("stopped");
             Ok(Exit::Ok)
         }
-    }
-}
-
-/// The file that says where the server is; removed when it ends.
-struct AddressFile {
-    path: PathBuf,
-}
-
-impl AddressFile {
-    /// Whoever waits for the file never sees half of it.
-    fn write(path: &Path, url: &str) -> Result<Self, Failure> {
-        let mut unfinished = path.as_os_str().to_owned();
-        unfinished.push(".new");
-        fs::write(&unfinished, format!("{url}\n"))
-            .and_then(|()| fs::rename(&unfinished, path))
-            .map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))?;
-        Ok(Self { path: path.to_owned() })
-    }
-}
-
-impl Drop for AddressFile {
-    fn drop(&mut self) {
-        // If it can't be removed it is stale, which its readers find out.
-        let _ = fs::remove_file(&self.path);
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::{Config, HandlerSettings, Secret};
+use super::{CassandraSection, ClusterSection, Config, HandlerSettings, Secret, ZooKeeperSection};
 use crate::model::Span;
 
 /// Stands for any key (of a handler, of a variable) in [`schema`].
@@ -13,12 +13,55 @@ pub(super) const ANY: &str = "*";
 
 /// A configuration with every setting set, as JSON. Values are the defaults where there are some.
 pub(super) fn schema() -> Value {
-    let mut config = Config { token: Some(Secret::from(String::new())), ..Config::default() };
+    let mut config = Config { token: secret(), ..Config::default() };
     config.token_file = Some(PathBuf::new());
     config.data = Some(PathBuf::new());
     config.worker.slots = Some(4);
+    config.worker.partitions = Some(1);
+    config.cluster = complete_cluster();
+    config.cassandra = complete_cassandra();
+    config.zookeeper = complete_zookeeper();
     config.handlers = BTreeMap::from([(ANY.to_owned(), complete_handler())]);
     serde_json::to_value(config).expect("a configuration is plain data with text keys")
+}
+
+fn secret() -> Option<Secret> {
+    Some(Secret::from(String::new()))
+}
+
+fn complete_cluster() -> ClusterSection {
+    ClusterSection {
+        name: Some(String::new()),
+        address: Some(String::new()),
+        secret: secret(),
+        secret_file: Some(PathBuf::new()),
+        labels: BTreeMap::from([(ANY.to_owned(), String::new())]),
+        ..ClusterSection::default()
+    }
+}
+
+fn complete_cassandra() -> CassandraSection {
+    CassandraSection {
+        datacenter: Some(String::new()),
+        rack: Some(String::new()),
+        user: Some(String::new()),
+        password: secret(),
+        password_file: Some(PathBuf::new()),
+        tls_ca: Some(PathBuf::new()),
+        ..CassandraSection::default()
+    }
+}
+
+fn complete_zookeeper() -> ZooKeeperSection {
+    ZooKeeperSection {
+        user: Some(String::new()),
+        password: secret(),
+        password_file: Some(PathBuf::new()),
+        tls_ca: Some(PathBuf::new()),
+        tls_cert: Some(PathBuf::new()),
+        tls_key: Some(PathBuf::new()),
+        ..ZooKeeperSection::default()
+    }
 }
 
 fn complete_handler() -> HandlerSettings {

@@ -35,6 +35,9 @@ const NOT_SETTINGS: [&str; 14] = [
     "QDO_QUEUE",
 ];
 
+/// Settings whose values are never shown. Each can be said by a file instead, named `…_file`.
+const SECRETS: [&str; 4] = ["token", "cluster.secret", "cassandra.password", "zookeeper.password"];
+
 /// So are the job's headers.
 const HEADER_PREFIX: &str = "QDO_HEADER_";
 
@@ -102,17 +105,27 @@ impl Sources {
         let merged = builder.build().map_err(|error| other(&error))?;
         let mut merged: serde_json::Value = merged.try_deserialize().map_err(|error| other(&error))?;
         keys::coerce(&mut merged, schema);
-        self.keep_one_token(&mut merged);
+        self.keep_one_of_each_secret(&mut merged);
         let config = decode(merged, &places)?;
         Ok(Loaded { config, files: files.into_iter().map(|(file, _)| file).collect(), warnings })
     }
 
-    /// `token` and `token_file` say the same thing: a variable for one overrides the other of a file.
-    fn keep_one_token(&self, merged: &mut serde_json::Value) {
-        let said = |name: &str| self.env.get(name).is_some_and(|value| !value.is_empty());
-        let (token, token_file) = (said("QDO_TOKEN"), said("QDO_TOKEN_FILE"));
-        if let Some(settings) = merged.as_object_mut().filter(|_| token != token_file) {
-            settings.remove(if token { "token_file" } else { "token" });
+    /// A secret and the file with it say the same thing: a variable for one overrides the other of a
+    /// file.
+    fn keep_one_of_each_secret(&self, merged: &mut serde_json::Value) {
+        for key in SECRETS {
+            let file = format!("{key}_file");
+            let said = |key: &str| self.env.get(&env_name(key)).is_some_and(|value| !value.is_empty());
+            let (in_text, in_file) = (said(key), said(&file));
+            let (section, name) = key.rsplit_once('.').unwrap_or(("", key));
+            let settings = match section {
+                "" => merged.as_object_mut(),
+                section => merged.get_mut(section).and_then(serde_json::Value::as_object_mut),
+            };
+            if let Some(settings) = settings.filter(|_| in_text != in_file) {
+                let other = if in_text { format!("{name}_file") } else { name.to_owned() };
+                settings.remove(&other);
+            }
         }
     }
 
@@ -197,20 +210,25 @@ pub struct Loaded {
 impl Loaded {
     /// The token that callers must present, from `token` or `token_file`.
     pub fn token(&self) -> Result<Option<Secret>, ConfigError> {
-        let Some(file) = &self.config.token_file else {
-            return Ok(self.config.token.clone());
-        };
-        let text = read_text(file)?;
-        let token = text.trim();
-        if token.is_empty() || token.len() > 1_024 || !token.chars().all(|c| c.is_ascii_graphic()) {
-            return Err(ConfigError::Value {
-                place: file.display().to_string(),
-                key: "token_file".to_owned(),
-                message: "the file must hold one token: 1 to 1024 printable ASCII characters without a space"
-                    .to_owned(),
-            });
-        }
-        Ok(Some(Secret::from(token.to_owned())))
+        secret("token_file", self.config.token.as_ref(), self.config.token_file.as_deref())
+    }
+
+    /// What all workers of the cluster know, from `cluster.secret` or `cluster.secret_file`.
+    pub fn cluster_secret(&self) -> Result<Option<Secret>, ConfigError> {
+        let cluster = &self.config.cluster;
+        secret("cluster.secret_file", cluster.secret.as_ref(), cluster.secret_file.as_deref())
+    }
+
+    /// The password for Cassandra.
+    pub fn cassandra_password(&self) -> Result<Option<Secret>, ConfigError> {
+        let cassandra = &self.config.cassandra;
+        secret("cassandra.password_file", cassandra.password.as_ref(), cassandra.password_file.as_deref())
+    }
+
+    /// The password for ZooKeeper.
+    pub fn zookeeper_password(&self) -> Result<Option<Secret>, ConfigError> {
+        let zookeeper = &self.config.zookeeper;
+        secret("zookeeper.password_file", zookeeper.password.as_ref(), zookeeper.password_file.as_deref())
     }
 
     /// The folder that everything is kept in.
@@ -227,6 +245,24 @@ pub fn default_file() -> Option<PathBuf> {
 /// The data folder if none is named, by the platform's conventions.
 pub fn default_data_folder() -> Option<PathBuf> {
     Some(directories::ProjectDirs::from("", "", "qdo")?.data_local_dir().to_owned())
+}
+
+/// A secret, as it is said or from the file that is named.
+fn secret(key: &str, said: Option<&Secret>, file: Option<&Path>) -> Result<Option<Secret>, ConfigError> {
+    let Some(file) = file else {
+        return Ok(said.cloned());
+    };
+    let text = read_text(file)?;
+    let secret = text.trim();
+    if secret.is_empty() || secret.len() > 1_024 || !secret.chars().all(|c| c.is_ascii_graphic()) {
+        return Err(ConfigError::Value {
+            place: file.display().to_string(),
+            key: key.to_owned(),
+            message: "the file must hold one secret: 1 to 1024 printable ASCII characters without a space"
+                .to_owned(),
+        });
+    }
+    Ok(Some(Secret::from(secret.to_owned())))
 }
 
 fn read_text(file: &Path) -> Result<String, ConfigError> {
@@ -287,9 +323,9 @@ fn decode(merged: serde_json::Value, places: &BTreeMap<String, String>) -> Resul
     let config: Config = serde_path_to_error::deserialize(merged).map_err(|error| {
         let key = error.path().to_string();
         // What is wrong with a secret is not said by showing it.
-        let message = match key.as_str() {
-            "token" => "must be a text".to_owned(),
-            _ => error.into_inner().to_string(),
+        let message = match SECRETS.contains(&key.as_str()) {
+            true => "must be a text".to_owned(),
+            false => error.into_inner().to_string(),
         };
         ConfigError::Value { place: place_of(&key, places), key, message }
     })?;

@@ -11,7 +11,17 @@ use super::ConfigError;
 use super::keys::{self, Known};
 
 /// Settings that are paths: relative ones are meant from the folder of the file.
-const PATHS: [&str; 2] = ["data", "token_file"];
+const PATHS: [&str; 9] = [
+    "data",
+    "token_file",
+    "cluster.secret_file",
+    "cassandra.password_file",
+    "cassandra.tls_ca",
+    "zookeeper.password_file",
+    "zookeeper.tls_ca",
+    "zookeeper.tls_cert",
+    "zookeeper.tls_key",
+];
 /// The one key that is not a setting.
 pub(super) const INCLUDE: &str = "include";
 

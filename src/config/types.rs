@@ -1,20 +1,20 @@
 //! What can be set. `reference.rs` says what each is for.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use axum::http::uri::Authority;
-use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::coordination::assign::AssignSettings;
 use crate::model::{QueueSettings, Span};
 use crate::runner::HandlerSettings;
 use crate::telemetry::LogFormat;
 use crate::worker::WorkerSettings;
 
 use super::Secret;
+use super::cluster::{CassandraSection, ClusterSection, ZooKeeperSection, list};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,7 +26,7 @@ pub struct Config {
     /// Listening beyond loopback without a token is allowed.
     pub insecure: bool,
     /// Names that requests may be for, besides loopback and the address that they came in at.
-    #[serde(deserialize_with = "hosts")]
+    #[serde(deserialize_with = "list")]
     pub hosts: Vec<String>,
     /// What callers must present.
     pub token: Option<Secret>,
@@ -42,6 +42,12 @@ pub struct Config {
     pub queue_defaults: QueueSettings,
     /// The embedded store.
     pub store: StoreSettings,
+    /// How a worker takes part in a cluster.
+    pub cluster: ClusterSection,
+    /// The store of a cluster.
+    pub cassandra: CassandraSection,
+    /// Where workers of a cluster meet.
+    pub zookeeper: ZooKeeperSection,
     /// Handlers by kind.
     pub handlers: BTreeMap<String, HandlerSettings>,
 }
@@ -59,6 +65,9 @@ impl Default for Config {
             worker: WorkerSection::default(),
             queue_defaults: QueueSettings::default(),
             store: StoreSettings::default(),
+            cluster: ClusterSection::default(),
+            cassandra: CassandraSection::default(),
+            zookeeper: ZooKeeperSection::default(),
             handlers: BTreeMap::new(),
         }
     }
@@ -88,8 +97,8 @@ pub struct WorkerSection {
     pub slots: Option<u32>,
     /// Queues come into being at first use.
     pub auto_create: bool,
-    /// Partitions of a new group.
-    pub partitions: u16,
+    /// Partitions of a new group; none is 1, and 8 in a cluster.
+    pub partitions: Option<u16>,
     /// Jobs of one partition held in memory.
     pub window_jobs_max: u64,
     /// Requests that may wait for one partition.
@@ -108,7 +117,7 @@ impl Default for WorkerSection {
         Self {
             slots: None,
             auto_create: settings.auto_create,
-            partitions: settings.partitions,
+            partitions: None,
             window_jobs_max: settings.window_jobs_max as u64,
             requests_max: settings.requests_max as u64,
             bodies_bytes_max: settings.bodies_bytes_max as u64,
@@ -151,7 +160,7 @@ impl Config {
             slots: self.worker.slots.map_or(defaults.slots, |slots| slots as usize),
             auto_create: self.worker.auto_create,
             queue_defaults: self.queue_defaults.clone(),
-            partitions: self.worker.partitions,
+            partitions: self.worker.partitions.unwrap_or(defaults.partitions),
             window_jobs_max: usize_of(self.worker.window_jobs_max),
             requests_max: usize_of(self.worker.requests_max),
             bodies_bytes_max: usize_of(self.worker.bodies_bytes_max),
@@ -160,12 +169,24 @@ impl Config {
         }
     }
 
+    /// Who may own which partitions.
+    pub fn assign_settings(&self) -> AssignSettings {
+        // That the rules are right was seen when they were read.
+        self.cluster.rules().unwrap_or_default()
+    }
+
+    /// The same as [`Config::worker_settings`], for one of many workers.
+    pub fn cluster_worker_settings(&self) -> WorkerSettings {
+        let partitions = self.worker.partitions.unwrap_or(super::cluster::CLUSTER_PARTITIONS);
+        WorkerSettings { partitions, ..self.worker_settings() }
+    }
+
     /// Bounds that a type can't say: the setting, and what is wrong with it.
     pub(super) fn out_of_bounds(&self) -> Option<(&'static str, String)> {
         let worker = &self.worker;
         let bounds: [(&'static str, u64, u64, u64); 6] = [
             ("worker.slots", worker.slots.map_or(1, u64::from), 1, 10_000),
-            ("worker.partitions", worker.partitions.into(), 1, 1_024),
+            ("worker.partitions", worker.partitions.map_or(1, u64::from), 1, 1_024),
             ("worker.window_jobs_max", worker.window_jobs_max, 10_000, 100_000_000),
             ("worker.requests_max", worker.requests_max, 1, 1_000_000),
             ("worker.bodies_bytes_max", worker.bodies_bytes_max, 1 << 20, 1 << 40),
@@ -190,40 +211,22 @@ impl Config {
             return Some(("queue_defaults.backoff.jitter", message));
         }
         if self.token.is_some() && self.token_file.is_some() {
-            return Some(("token_file", "`token` is set as well: keep one of them".to_owned()));
+            return Some(("token_file", twice("token")));
         }
-        None
+        let sections =
+            [self.cluster.out_of_bounds(), self.cassandra.out_of_bounds(), self.zookeeper.out_of_bounds()];
+        sections.into_iter().flatten().next()
     }
+}
+
+/// What is said when a secret is given in two ways.
+pub(super) fn twice(other: &str) -> String {
+    format!("`{other}` is set as well: keep one of them")
 }
 
 fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(deserializer)?;
     parse_address(&text).map_err(serde::de::Error::custom)
-}
-
-/// A list, or a text with commas, since variables are texts.
-fn hosts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    struct Hosts;
-    impl<'de> Visitor<'de> for Hosts {
-        type Value = Vec<String>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a list of host names")
-        }
-
-        fn visit_str<E>(self, text: &str) -> Result<Vec<String>, E> {
-            Ok(text.split(',').map(|host| host.trim().to_owned()).collect())
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<String>, A::Error> {
-            let mut hosts = Vec::new();
-            while let Some(host) = list.next_element()? {
-                hosts.push(host);
-            }
-            Ok(hosts)
-        }
-    }
-    deserializer.deserialize_any(Hosts)
 }
 
 /// A name or address, perhaps with a port, as in a `Host` header.

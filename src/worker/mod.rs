@@ -9,14 +9,14 @@
 
 mod catalog;
 mod clock;
-mod cluster;
 mod clock_offset;
+mod cluster;
 mod front;
+mod link;
 pub(crate) mod owner;
 pub(crate) mod partition;
 #[doc(hidden)]
 pub mod peer;
-mod link;
 pub mod protocol;
 mod reader;
 mod requests;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::watch;
 use futures_util::future::join_all;
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::coordination::{Coordinator, View};
@@ -17,15 +17,15 @@ use crate::runner::pool::Pool;
 use crate::runner::{Context, FnHandler, Handler, Handlers};
 use crate::store::{Store, StoreError};
 
+use super::Requests;
 use super::catalog::Catalog;
 use super::clock::Clock;
 use super::cluster::{self, ClusterSettings, Membership, Parts, reach_store};
 use super::front::Front;
 use super::owner::Shared;
 use super::owner::bodies::Bodies;
-use super::peer::PeerServer;
+use super::peer::{PeerServer, PeerService};
 use super::room::Window;
-use super::Requests;
 
 /// How long a stop waits for attempts that were told to end: handlers get their grace and the KILL.
 const REVOKED_PATIENCE: Duration = Duration::from_secs(30);
@@ -196,6 +196,11 @@ impl Worker {
     /// Lets other workers in, if it is one of a cluster: the API's port is theirs too.
     pub fn peers(&self) -> Option<PeerServer> {
         self.membership.as_ref().map(Membership::server)
+    }
+
+    /// Answers what other workers ask.
+    pub(super) fn peer_service(&self) -> Arc<dyn PeerService> {
+        Arc::new(self.front.service())
     }
 
     /// Who is there and who owns what, if it is one of a cluster.

@@ -16,7 +16,9 @@ const TRIES_MAX: usize = 8;
 
 /// Why a name is not one for a worker.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{shown:?} is no name for a worker: use 1 to {NAME_BYTES_MAX} visible ASCII characters without / and :, beginning with a letter or digit")]
+#[error(
+    "{shown:?} is no name for a worker: use 1 to {NAME_BYTES_MAX} visible ASCII characters without / and :, beginning with a letter or digit"
+)]
 pub struct InvalidName {
     shown: String,
 }
@@ -52,8 +54,7 @@ pub(super) async fn store_identity(store: &dyn Store) -> Result<String, StoreErr
         let unavailable = |error| {
             StoreError::new(StoreErrorKind::Unavailable, format!("the system gives no random bits: {error}"))
         };
-        let (high, low) =
-            (getrandom::u64().map_err(unavailable)?, getrandom::u64().map_err(unavailable)?);
+        let (high, low) = (getrandom::u64().map_err(unavailable)?, getrandom::u64().map_err(unavailable)?);
         let value = Bytes::from(format!("\"{high:016x}{low:016x}\""));
         // Whatever came of it, the next look shows what counts.
         if let SwapOutcome::Refused(error) = store.swap_document(IDENTITY_KEY, None, Some(value)).await {

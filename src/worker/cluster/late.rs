@@ -1,15 +1,20 @@
-//! What the ways in talk to while a worker still waits for its store.
+//! What the ways in, and other workers, talk to while a worker still waits for its store.
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
+use crate::coordination::WorkerId;
 use crate::model::view::{Affected, Enqueued, HistoryEvent, JobPage, JobView, QueuePage, QueueView};
 use crate::model::{JobId, NewJob, QueueSettings};
 use crate::store::StoreCounters;
-use crate::worker::{DeleteQueue, JobCommand, JobFilter, OutputStream, RequestError, Requests};
+use crate::worker::peer::{PeerServer, PeerService, ServerCall};
+use crate::worker::{DeleteQueue, JobCommand, JobFilter, OutputStream, RequestError, Requests, Worker};
+
+use super::{ClusterSettings, peer_server};
 
 /// When to come back.
 const RETRY: Duration = Duration::from_secs(2);
@@ -18,24 +23,42 @@ const RETRY: Duration = Duration::from_secs(2);
 #[derive(Clone, Default)]
 pub struct Late {
     worker: Arc<OnceLock<Arc<dyn Requests>>>,
+    service: Arc<OnceLock<Arc<dyn PeerService>>>,
 }
 
 impl Late {
     /// From now on the worker answers. Only the first one counts.
-    pub fn ready_with(&self, requests: Arc<dyn Requests>) {
+    pub fn ready_with(&self, worker: &Worker) {
         // A second one would be a second worker in one process.
-        let _ = self.worker.set(requests);
+        let _ = self.worker.set(worker.requests());
+        let _ = self.service.set(worker.peer_service());
+    }
+
+    /// Lets other workers in, and answers them once there is a worker.
+    pub fn peers(&self, settings: &ClusterSettings) -> PeerServer {
+        peer_server(settings, Arc::new(self.clone()))
+    }
+
+    fn not_yet() -> RequestError {
+        RequestError::Unavailable { message: NOT_YET.to_owned(), retry_after: RETRY }
     }
 
     fn worker(&self) -> Result<&Arc<dyn Requests>, RequestError> {
-        self.worker.get().ok_or_else(|| RequestError::Unavailable {
-            message: NOT_YET.to_owned(),
-            retry_after: RETRY,
-        })
+        self.worker.get().ok_or_else(Self::not_yet)
     }
 }
 
 const NOT_YET: &str = "this worker waits for the store: nothing was done";
+
+#[async_trait]
+impl PeerService for Late {
+    async fn serve(&self, from: WorkerId, kind: u32, message: Bytes, call: ServerCall) {
+        match self.service.get() {
+            Some(service) => service.serve(from, kind, message, call).await,
+            None => call.refuse(Self::not_yet()),
+        }
+    }
+}
 
 #[async_trait]
 impl Requests for Late {

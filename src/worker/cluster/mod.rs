@@ -26,7 +26,7 @@ use super::catalog::Catalog;
 use super::clock::Clock;
 use super::clock_offset::{self, Offset};
 use super::front::Front;
-use super::peer::{ClusterSecret, PeerServer, PeerSettings, Peers};
+use super::peer::{ClusterSecret, PeerServer, PeerService, PeerSettings, Peers};
 use super::router::Neighbours;
 use super::supervisor::{self, STORE_KEY, Settings, Supervision, SupervisorHandle};
 
@@ -144,13 +144,7 @@ pub(super) async fn join(
     store_identity: String,
 ) -> Membership {
     let Parts { store, clock, catalog, front, neighbours, coordinator } = parts;
-    let service = front.service();
-    let server = PeerServer::new(
-        settings.secret.clone(),
-        settings.id.clone(),
-        Arc::new(service),
-        PeerSettings::default(),
-    );
+    let server = peer_server(&settings, Arc::new(front.service()));
     let (offset, measured) = watch::channel(clock_offset::measure(&*store, &clock).await.ok());
     tokio::spawn(clock_offset::watch_offset(store, clock, offset));
     let supervision = Supervision {
@@ -159,13 +153,15 @@ pub(super) async fn join(
         catalog,
         offset: measured,
         member: member(&settings, worker, clock_ms, store_identity),
-        settings: Settings {
-            assign: settings.assign.clone(),
-            settle_ms: settings.settle.as_millis() as u64,
-        },
+        settings: Settings { assign: settings.assign.clone(), settle_ms: settings.settle.as_millis() as u64 },
         chance: clock_ms ^ u64::from(std::process::id()) << 32,
     };
     Membership { supervisor: supervisor::start(supervision), neighbours, server }
+}
+
+/// Lets other workers in, to that service.
+fn peer_server(settings: &ClusterSettings, service: Arc<dyn PeerService>) -> PeerServer {
+    PeerServer::new(settings.secret.clone(), settings.id.clone(), service, PeerSettings::default())
 }
 
 fn member(
@@ -211,7 +207,8 @@ pub async fn patiently<T>(
         let error = match try_once().await {
             Err(error) if matches!(error.kind, StoreErrorKind::Unavailable | StoreErrorKind::Full) => error,
             done => {
-                metrics::gauge!(crate::telemetry::names::STORE_CONNECTED).set(f64::from(u8::from(done.is_ok())));
+                metrics::gauge!(crate::telemetry::names::STORE_CONNECTED)
+                    .set(f64::from(u8::from(done.is_ok())));
                 if said.is_some() && done.is_ok() {
                     tracing::info!("{what} answers");
                 }

@@ -105,8 +105,7 @@ pub(crate) fn start(supervision: Supervision) -> SupervisorHandle {
     let (drain, leave) = (CancellationToken::new(), CancellationToken::new());
     let (phase, seen) = watch::channel(Phase::Running);
     let (session, shown) = watch::channel(None);
-    let handle =
-        SupervisorHandle { drain: drain.clone(), leave: leave.clone(), phase: seen, session: shown };
+    let handle = SupervisorHandle { drain: drain.clone(), leave: leave.clone(), phase: seen, session: shown };
     tokio::spawn(Task::new(supervision, phase, session).run(drain, leave));
     handle
 }

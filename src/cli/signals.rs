@@ -5,7 +5,7 @@ use std::io;
 use nix::libc::SIGXFSZ;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::super::exit::Exit;
+use super::exit::Exit;
 
 /// Ctrl-C, SIGTERM, and the end of the terminal.
 pub(super) struct Signals {
