@@ -72,11 +72,18 @@ async fn drained(cluster: &mut Cluster, orders: &[Order], story: &str) {
     let waited = tokio::time::timeout(crate::common::PATIENCE, async {
         until("no job is open", async || {
             let runs = cluster.ledger.read();
-            let done = |order: &&Order| runs.get(&order.id).is_some_and(|runs| runs.iter().any(|run| run.end_ms.is_some()));
-            let missing: Vec<JobId> = orders.iter().filter(|order| !done(order)).map(|order| order.id).collect();
+            let done = |order: &&Order| {
+                runs.get(&order.id).is_some_and(|runs| runs.iter().any(|run| run.end_ms.is_some()))
+            };
+            let missing: Vec<JobId> =
+                orders.iter().filter(|order| !done(order)).map(|order| order.id).collect();
             let counts = jobs::queue(&cluster.client, cluster.any_url(), QUEUE).await;
-            open = format!("{:?}, missing {:?}; not ended: {missing:?}", counts.counts, counts.missing_partitions);
-            (missing.is_empty() && counts.counts.open() == 0 && counts.missing_partitions.is_empty()).then_some(())
+            open = format!(
+                "{:?}, missing {:?}; not ended: {missing:?}",
+                counts.counts, counts.missing_partitions
+            );
+            (missing.is_empty() && counts.counts.open() == 0 && counts.missing_partitions.is_empty())
+                .then_some(())
         })
         .await;
     })
@@ -85,7 +92,9 @@ async fn drained(cluster: &mut Cluster, orders: &[Order], story: &str) {
         let url = cluster.any_url().to_owned();
         let listed = jobs::list(&cluster.client, &url, QUEUE).await;
         let of_open = listed.iter().filter(|job| !job.state.is_final()).take(SHOWN_MAX);
-        let shown: Vec<_> = of_open.map(|job| format!("{} {:?}: {} {:?}", job.id, job.state, job.reason, job.attempts)).collect();
+        let shown: Vec<_> = of_open
+            .map(|job| format!("{} {:?}: {} {:?}", job.id, job.state, job.reason, job.attempts))
+            .collect();
         panic!("{story}: jobs stay open: {open}\n{}", shown.join("\n"));
     }
 }

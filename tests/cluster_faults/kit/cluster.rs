@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -61,6 +60,8 @@ pub struct Cluster {
     pub ledger: Ledger,
     pub book: Arc<Book>,
     pub faults: Vec<Fault>,
+    /// Found so far.
+    pub duplicates: usize,
     pub random: Random,
     folder: PathBuf,
     config: PathBuf,
@@ -75,7 +76,8 @@ impl Cluster {
         let alone = ALONE.lock().await;
         let servers = tokio::task::spawn_blocking(servers).await.unwrap();
         // It stays, for whoever wants to know what a worker has said.
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("faults-{}", offset())).join(setup.name);
+        let folder =
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("faults-{}", offset())).join(setup.name);
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).unwrap();
         let ledger = Ledger::create(&folder);
@@ -89,6 +91,7 @@ impl Cluster {
             ledger,
             book: Arc::default(),
             faults: Vec::new(),
+            duplicates: 0,
             random: Random::announced(),
             folder,
             config,
@@ -174,16 +177,18 @@ impl Cluster {
     }
 
     /// Stops a worker gently.
-    pub async fn stop(&mut self, name: &str) -> ExitStatus {
+    pub async fn stop(&mut self, name: &str) {
         let worker = self.workers.remove(name).expect("it runs");
         self.tell_load();
         worker.signal(nix::sys::signal::Signal::SIGTERM);
-        worker.ended().await
+        let ended = worker.ended().await;
+        assert!(ended.success(), "worker {name}: {ended}");
     }
 
     /// From now on attempts of these workers may be interrupted.
     pub fn fault(&mut self, victims: &[&str]) {
-        let urls = victims.iter().filter_map(|name| self.workers.get(*name)).map(|worker| worker.url().to_owned());
+        let urls =
+            victims.iter().filter_map(|name| self.workers.get(*name)).map(|worker| worker.url().to_owned());
         self.book.set_victims(urls.collect::<Vec<_>>());
         let victims = victims.iter().map(|name| (*name).to_owned()).collect();
         self.faults.push(Fault { victims, from_ms: now_ms(), to_ms: None });
@@ -199,6 +204,10 @@ impl Cluster {
     /// ZooKeeper as it is.
     pub async fn tree(&self) -> Option<Tree> {
         tree::read(self.servers, &self.chroot()).await
+    }
+
+    pub fn keyspace(&self) -> String {
+        format!("faults_{}", self.setup.name)
     }
 
     fn chroot(&self) -> String {

@@ -80,7 +80,9 @@ impl Ledger {
 
     fn take(&mut self, line: &str) {
         let words: Vec<&str> = line.split(' ').collect();
-        let [what, job, attempt, epoch, up, worker] = words[..] else { panic!("a line of the ledger: {line}") };
+        let [what, job, attempt, epoch, up, worker] = words[..] else {
+            panic!("a line of the ledger: {line}")
+        };
         let (job, attempt): (JobId, u32) = (job.parse().unwrap(), attempt.parse().unwrap());
         let at_ms = uptime_ms(up);
         let runs = self.runs.entry(job).or_default();

@@ -1,7 +1,5 @@
 //! One fault under load, from before it to when all is well again.
 
-use std::time::Duration;
-
 use super::check::check;
 use super::cluster::Cluster;
 use super::ledger::now_ms;
@@ -19,7 +17,6 @@ const AROUND: usize = 60;
 pub struct Story {
     name: &'static str,
     load: Load,
-    begun: Duration,
     from_ms: u64,
     orders_before: usize,
     faults_before: usize,
@@ -37,7 +34,6 @@ impl Story {
         let story = Self {
             name,
             load: cluster.load(per_second),
-            begun: Duration::from_millis(now_ms()),
             from_ms: now_ms(),
             orders_before,
             faults_before: cluster.faults.len(),
@@ -60,8 +56,11 @@ impl Story {
             jobs: orders.len(),
             faults: cluster.faults.len() - self.faults_before,
             duplicates: cluster.duplicates - self.duplicates_before,
-            longest_pause_ms: longest(&pauses, self.from_ms, now_ms()).into_values().max().unwrap_or_default(),
-            more: format!("{} s", (now_ms() - self.begun.as_millis() as u64) / 1_000),
+            longest_pause_ms: longest(&pauses, self.from_ms, now_ms())
+                .into_values()
+                .max()
+                .unwrap_or_default(),
+            more: format!("{} s", (now_ms() - self.from_ms) / 1_000),
         };
         Told { pauses, row }
     }

@@ -25,7 +25,8 @@ struct Lock {
 pub async fn read(servers: &Servers, chroot: &str) -> Option<Tree> {
     let client = Client::connect(servers.zookeeper()).await.ok()?;
     let client = client.chroot(chroot.to_owned()).ok()?;
-    let mut tree = Tree { members: children(&client, "/workers").await?.into_iter().collect(), ..Tree::default() };
+    let mut tree =
+        Tree { members: children(&client, "/workers").await?.into_iter().collect(), ..Tree::default() };
     for namespace in children(&client, "/owners").await? {
         let namespace = format!("/owners/{namespace}");
         for group in children(&client, &namespace).await? {
