@@ -41,14 +41,13 @@ pub struct Setup {
     /// Also its keyspace and chroot.
     pub name: &'static str,
     pub partitions: u16,
-    pub slots: usize,
     /// Members must be the same for so long before partitions move.
     pub settle: &'static str,
 }
 
 impl Setup {
     pub fn new(name: &'static str) -> Self {
-        Self { name, partitions: 8, slots: 16, settle: "1s" }
+        Self { name, partitions: 8, settle: "1s" }
     }
 }
 
@@ -275,7 +274,7 @@ impl Cluster {
 }
 
 fn config_text(setup: &Setup, script: &Path) -> String {
-    let Setup { name, partitions, slots, settle } = setup;
+    let Setup { name, partitions, settle } = setup;
     format!(
         r#"listen = "127.0.0.1:0"
 [log]
@@ -292,7 +291,7 @@ keyspace = "faults_{name}"
 connect = "${{ZOOKEEPER}}/faults/{name}"
 session_timeout = "{timeout}s"
 [worker]
-slots = {slots}
+slots = 16
 partitions = {partitions}
 [handlers.work]
 exec = ["sh", "{script}"]

@@ -70,6 +70,11 @@ impl Book {
         lock(&self.wrong).clone()
     }
 
+    /// One that came another way.
+    pub fn add(&self, order: Order) {
+        lock(&self.orders).push(order);
+    }
+
     fn worker(&self, turn: usize) -> String {
         let workers = lock(&self.workers);
         workers[turn % workers.len()].clone()
@@ -133,17 +138,19 @@ async fn order(
     seconds: &'static str,
     turn: usize,
 ) {
+    let payload: serde_json::Value = serde_json::from_str(seconds).unwrap();
+    let job = json!({"kind": "work", "payload": payload, "token": token});
     let asked_ms = now_ms();
     let deadline = Instant::now() + PATIENCE;
     let mut undisturbed = true;
-    let mut last = String::new();
+    let mut last;
     for turn in turn.. {
         let worker = book.worker(turn);
-        let tried = timeout(TRY_PATIENCE, enqueue(&client, &worker, &queue, &token, seconds)).await;
+        let tried = timeout(TRY_PATIENCE, enqueue(&client, &worker, &queue, &job)).await;
         undisturbed &= !book.is_victim(&worker);
         match tried {
             Ok(Ok(Answer::Taken(id))) => {
-                return lock(&book.orders).push(Order { id, asked_ms, undisturbed });
+                return book.add(Order { id, asked_ms, undisturbed });
             }
             Ok(Ok(Answer::Later(what))) => last = format!("{worker}: {what}"),
             Ok(Ok(Answer::Wrong(what))) => return lock(&book.wrong).push(format!("{worker}: {what}")),
@@ -163,23 +170,23 @@ async fn order(
     }
 }
 
-enum Answer {
+/// What a worker said.
+#[derive(Debug)]
+pub enum Answer {
     Taken(JobId),
     Later(String),
     Wrong(String),
 }
 
-async fn enqueue(
+/// Asks one worker once.
+pub async fn enqueue(
     client: &Client,
     worker: &str,
     queue: &str,
-    token: &str,
-    seconds: &str,
+    job: &serde_json::Value,
 ) -> reqwest::Result<Answer> {
-    let payload: serde_json::Value = serde_json::from_str(seconds).unwrap();
-    let job = json!({"kind": "work", "payload": payload, "token": token});
     let url = format!("{worker}/v1/default/queues/{queue}/jobs");
-    let answer = client.post(url).json(&job).send().await?;
+    let answer = client.post(url).json(job).send().await?;
     let status = answer.status();
     let text = answer.text().await?;
     Ok(match status {
