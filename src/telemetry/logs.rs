@@ -61,8 +61,14 @@ pub fn init_logs(format: LogFormat, filter: &str) -> Result<(), LogError> {
     set.map_err(|_| LogError::Twice)
 }
 
+/// Libraries whose lines are for their own people, unless the filter names them.
+const QUIET: [&str; 2] = ["scylla", "zookeeper_client"];
+
 fn filter_of(text: &str) -> Result<EnvFilter, LogError> {
-    EnvFilter::try_new(text)
+    let quiet = QUIET.iter().filter(|name| !text.contains(*name)).map(|name| format!("{name}=warn"));
+    // What is said last counts.
+    let directives: Vec<String> = quiet.chain((!text.is_empty()).then(|| text.to_owned())).collect();
+    EnvFilter::try_new(directives.join(","))
         .map_err(|error| LogError::Filter { filter: text.to_owned(), reason: error.to_string() })
 }
 

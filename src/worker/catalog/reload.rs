@@ -169,7 +169,7 @@ mod tests {
         assert!(changes.has_changed().unwrap());
         assert_eq!(theirs.reload().await.unwrap().changed[0].partitions, 5);
         assert!(matches!(theirs.grow(&queue, 4).await, Err(RequestError::Conflict(_))));
-        assert!(matches!(theirs.grow(&queue, 5_000).await, Err(RequestError::Invalid(_))));
+        assert!(matches!(theirs.grow(&queue, 5_000).await, Err(RequestError::Invalid { .. })));
         assert_eq!(theirs.grow(&queue, 5).await.unwrap().partitions, 5);
     }
 }

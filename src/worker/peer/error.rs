@@ -73,7 +73,6 @@ impl Failure {
                         failure.field = field.map(shortened);
                         (Reason::Invalid, message, Duration::ZERO)
                     }
-                    RequestError::Moved(message) => (Reason::Moved, message, Duration::ZERO),
                     RequestError::Overloaded { message, retry_after } => {
                         (Reason::Overloaded, message, retry_after)
                     }
@@ -105,7 +104,6 @@ impl From<Failure> for CallError {
                 Reason::Gone => RequestError::Gone(message),
                 Reason::Moved => RequestError::Moved(message),
                 Reason::Conflict => RequestError::Conflict(message),
-                Reason::Moved => RequestError::Moved(message),
                 Reason::Invalid => RequestError::Invalid { field, message },
                 Reason::Overloaded => RequestError::Overloaded { message, retry_after },
                 Reason::Unavailable | Reason::Other => RequestError::Unavailable { message, retry_after },

@@ -266,9 +266,7 @@ impl Machine {
         }
         self.standing = Standing::In { state: SessionState::Sure, view: None };
         (self.has_joined, self.joins_failed) = (true, 0);
-        if self.said_ms.remove("join").is_some() {
-            out.push(Output::Say(Level::Info, "joined the cluster".to_owned()));
-        }
+        self.said_ms.remove("join");
         // What changed while nobody listened is read.
         self.catalog_number = None;
         out.push(Output::SetSure(true));
@@ -353,6 +351,8 @@ impl Machine {
         if self.members.keys().any(|id| !members.contains_key(id)) {
             self.reload.wanted = true;
         }
+        let change = peers::change(&self.me, if first { None } else { Some(&self.members) }, &members);
+        out.extend(change.map(|text| Output::Say(Level::Info, text)));
         self.members = members;
         self.waits.retain(|partition, _| last.owners.get(partition) == view.owners.get(partition));
         self.look_at_locks(&view, out);
@@ -568,6 +568,11 @@ impl Machine {
 
     pub(super) fn is_parked(&self, partition: PartitionId) -> bool {
         self.parked.get(&partition).is_some_and(|(until_ms, _)| *until_ms > self.now_ms)
+    }
+
+    /// Partitions that there are.
+    pub(super) fn partitions(&self) -> usize {
+        self.partitions.len()
     }
 
     /// When a parked partition may be tried again.

@@ -8,6 +8,8 @@ use super::types::{Level, Output};
 
 /// The key of [`Member::settings`] that names the store.
 pub(crate) const STORE_KEY: &str = "store";
+/// Workers that are named in one line.
+const NAMED_MAX: usize = 8;
 /// Oddities that are remembered as said; beyond, they are said again.
 const SAID_MAX: usize = 10_000;
 
@@ -38,6 +40,36 @@ pub(super) fn taking_part(view: &View, store: Option<&String>) -> BTreeMap<Worke
 pub(super) fn active(members: &BTreeMap<WorkerId, Member>) -> BTreeSet<WorkerId> {
     let active = members.iter().filter(|(_, member)| member.capacity > 0 && !member.draining);
     active.map(|(id, _)| id.clone()).collect()
+}
+
+/// What is said of a change of members; without `last` this worker has just joined.
+pub(super) fn change(
+    me: &WorkerId,
+    last: Option<&BTreeMap<WorkerId, Member>>,
+    now: &BTreeMap<WorkerId, Member>,
+) -> Option<String> {
+    let Some(last) = last else {
+        return Some(format!("joined the cluster: {} workers are here", now.len()));
+    };
+    let missing = |from: &BTreeMap<WorkerId, Member>, of: &BTreeMap<WorkerId, Member>| {
+        let missing = of.iter().filter(|(id, _)| *id != me && !from.contains_key(*id));
+        let mut names: Vec<String> =
+            missing.map(|(_, member)| format!("{} ({})", member.name, member.address)).collect();
+        let more = names.len().saturating_sub(NAMED_MAX);
+        names.truncate(NAMED_MAX);
+        if more > 0 {
+            names.push(format!("{more} more"));
+        }
+        names.join(", ")
+    };
+    let (came, went) = (missing(last, now), missing(now, last));
+    let said = [(came, "came"), (went, "gone")];
+    let said: Vec<String> = said
+        .into_iter()
+        .filter(|(names, _)| !names.is_empty())
+        .map(|(names, what)| format!("{what}: {names}"))
+        .collect();
+    (!said.is_empty()).then(|| format!("{} workers are here; {}", now.len(), said.join("; ")))
 }
 
 fn same_store(member: &Member, store: Option<&String>) -> bool {

@@ -135,6 +135,7 @@ struct Task {
     wake: Instant,
     active: Option<Active>,
     calls: JoinSet<Done>,
+    owned_said: usize,
 }
 
 impl Task {
@@ -157,6 +158,7 @@ impl Task {
             wake: now,
             active: None,
             calls: JoinSet::new(),
+            owned_said: 0,
         }
     }
 
@@ -263,6 +265,11 @@ impl Task {
             self.carry_out(output);
         }
         let (owned, wanted) = self.machine.counts();
+        // What is on its way changes with every step: said is where it has come to.
+        if owned == wanted && self.owned_said != owned {
+            self.owned_said = owned;
+            info!("owns {owned} of {} partitions", self.machine.partitions());
+        }
         metrics::gauge!(names::PARTITIONS_OWNED).set(owned as f64);
         metrics::gauge!(names::PARTITIONS_WANTED).set(wanted as f64);
     }
