@@ -67,7 +67,7 @@ async fn one_job_in_each(cluster: &Cluster) {
     }
     for (asked_ms, answer) in asked.join_all().await {
         let Ok(Answer::Taken(id)) = answer else { panic!("{answer:?}") };
-        cluster.book.add(Order { id, asked_ms, undisturbed: true });
+        cluster.book.add(Order { id, asked_ms, acked_ms: now_ms(), undisturbed: true });
     }
 }
 

@@ -2,18 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use qdo::model::view::{Counts, JobPage, JobView};
 use qdo::model::{JobId, JobState};
 
 use super::cluster::{Cluster, QUEUE};
 use super::ledger::Run;
 use super::load::Order;
 use super::until;
-use crate::common::jobs::{self, recount};
+use crate::common::jobs;
 
 /// An attempt whose handler ended so long before a fault may not have been recorded at the fault.
 const RECORDED_WITHIN_MS: u64 = 1_000;
 /// Of what is wrong, so much is shown.
 const SHOWN_MAX: usize = 10;
+
+/// Jobs that are listed at a time.
+const PAGE: usize = 500;
 
 /// A time in which attempts of some workers may be interrupted.
 #[derive(Clone, Debug)]
@@ -89,8 +93,7 @@ async fn drained(cluster: &mut Cluster, orders: &[Order], story: &str) {
     })
     .await;
     if waited.is_err() {
-        let url = cluster.any_url().to_owned();
-        let listed = jobs::list(&cluster.client, &url, QUEUE).await;
+        let listed = listed(cluster).await;
         let of_open = listed.iter().filter(|job| !job.state.is_final()).take(SHOWN_MAX);
         let shown: Vec<_> = of_open
             .map(|job| format!("{} {:?}: {} {:?}", job.id, job.state, job.reason, job.attempts))
@@ -124,15 +127,14 @@ fn look_at_runs(orders: &[Order], runs: &BTreeMap<JobId, Vec<Run>>, faults: &[Fa
 
 /// Every worker says the same, which is what is so.
 async fn look_at_answers(cluster: &Cluster, orders: &[Order], found: &mut Found) {
-    let wanted = recount([]);
-    let wanted = qdo::model::view::Counts { succeeded: orders.len() as u64, ..wanted };
+    let wanted = Counts { succeeded: orders.len() as u64, ..Counts::default() };
     for url in cluster.urls() {
         let queue = jobs::queue(&cluster.client, &url, QUEUE).await;
         if queue.counts != wanted || !queue.missing_partitions.is_empty() {
             found.say(format!("{} were acknowledged, but {url} counts {queue:?}", orders.len()));
         }
     }
-    let listed = jobs::list(&cluster.client, cluster.any_url(), QUEUE).await;
+    let listed = listed(cluster).await;
     let known: BTreeSet<JobId> = listed.iter().map(|job| job.id).collect();
     let acknowledged: BTreeSet<JobId> = orders.iter().map(|order| order.id).collect();
     if known.len() != listed.len() {
@@ -142,5 +144,24 @@ async fn look_at_answers(cluster: &Cluster, orders: &[Order], found: &mut Found)
     acknowledged.difference(&known).for_each(|job| found.say(format!("job {job} is gone")));
     for job in listed.iter().filter(|job| job.state != JobState::Succeeded) {
         found.say(format!("job {} is {:?}: {}", job.id, job.state, job.reason));
+    }
+}
+
+/// All jobs of the queue, once every partition's owner has answered in time.
+async fn listed(cluster: &Cluster) -> Vec<JobView> {
+    let base = format!("{}/v1/default/queues/{QUEUE}/jobs?limit={PAGE}", cluster.any_url());
+    let mut all = Vec::new();
+    let mut url = base.clone();
+    loop {
+        let page = until("a whole page of jobs", async || {
+            let answer = cluster.client.get(&url).send().await.ok()?;
+            let text = answer.error_for_status().ok()?.text().await.ok()?;
+            let page: JobPage = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+            page.missing_partitions.is_empty().then_some(page)
+        })
+        .await;
+        all.extend(page.jobs);
+        let Some(cursor) = page.cursor else { return all };
+        url = format!("{base}&cursor={cursor}");
     }
 }

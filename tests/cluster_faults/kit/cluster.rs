@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use super::check::Fault;
 use super::ledger::{Ledger, now_ms};
-use super::load::{Book, Load};
+use super::load::{Book, Load, Order};
 use super::tree::{self, Tree};
 use super::until;
 use super::ways::WaysOut;
@@ -259,6 +259,15 @@ impl Cluster {
             lines.find(|(found, _)| *found == name)?.1.parse::<f64>().ok().map(|value| value as usize)
         };
         Some((gauge("qdo_partitions_owned")?, gauge("qdo_partitions_wanted")?))
+    }
+
+    /// Leaves what was acknowledged beside the ledger, for whoever looks into a pause.
+    pub fn keep_orders(&self, orders: &[Order]) {
+        let lines = orders.iter().map(|order| {
+            let Order { id, asked_ms, acked_ms, undisturbed } = order;
+            format!("{id} {} {asked_ms} {acked_ms} {undisturbed}\n", id.partition())
+        });
+        fs::write(self.folder.join("orders"), lines.collect::<String>()).unwrap();
     }
 
     /// What all workers have said, of these levels.

@@ -29,6 +29,8 @@ pub struct Order {
     pub id: JobId,
     /// When it was first asked for.
     pub asked_ms: u64,
+    /// When it was acknowledged.
+    pub acked_ms: u64,
     /// Every try was answered by a worker that no fault was done to: what it took is the cluster's time.
     pub undisturbed: bool,
 }
@@ -150,7 +152,7 @@ async fn order(
         undisturbed &= !book.is_victim(&worker);
         match tried {
             Ok(Ok(Answer::Taken(id))) => {
-                return book.add(Order { id, asked_ms, undisturbed });
+                return book.add(Order { id, asked_ms, acked_ms: now_ms(), undisturbed });
             }
             Ok(Ok(Answer::Later(what))) => last = format!("{worker}: {what}"),
             Ok(Ok(Answer::Wrong(what))) => return lock(&book.wrong).push(format!("{worker}: {what}")),

@@ -51,6 +51,7 @@ impl Story {
         cluster.duplicates = found.duplicates.values().sum();
         let orders = &cluster.book.orders()[self.orders_before..];
         let pauses = pauses(orders, cluster.ledger.read());
+        cluster.keep_orders(orders);
         let row = Row {
             story: self.name,
             jobs: orders.len(),
