@@ -22,6 +22,9 @@ use super::schema::{FORMAT, TABLES, create_table};
 
 /// Fewer copies than this, and one lost node loses the quorum.
 const REPLICAS_ADVISED: u32 = 3;
+/// Looks for nodes that are missing, and the pause before each.
+const LOOKS_MAX: usize = 20;
+const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(500);
 /// How long the making of a table may take.
 const SCHEMA_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 
@@ -88,7 +91,13 @@ async fn tables(session: &Session, name: &str) -> Result<Vec<String>, StoreError
 /// The format that is written in the keyspace, if it is finished.
 async fn format(session: &Session, name: &str) -> Result<Option<i64>, StoreError> {
     let select = format!("SELECT value FROM {name}.settings WHERE name = 'format'");
-    let result = session.query_unpaged(select, ()).await.map_err(|error| error::of_request(&error))?;
+    let result = session.query_unpaged(select, ()).await.map_err(|error| match error {
+        // One node had heard of the table, another has not yet.
+        ExecutionError::LastAttemptError(RequestAttemptError::DbError(DbError::Invalid, message)) => {
+            being_made(name, message)
+        }
+        other => error::of_request(&other),
+    })?;
     let result = result.into_rows_result().map_err(|error| error::unreadable("a setting", error))?;
     Ok(first_row::<(i64,)>("a setting", &result)?.map(|(format,)| format))
 }
@@ -126,12 +135,12 @@ async fn create(
     if replication(session, name).await?.is_none() {
         let factors = match &options.replication {
             Replication::Factor(factor) => {
-                fits(datacenter, *factor, nodes.len())?;
+                fits(session, datacenter, *factor).await?;
                 BTreeMap::from([(datacenter.to_owned(), *factor)])
             }
             Replication::Datacenters(factors) => {
                 for (datacenter, factor) in factors {
-                    fits(datacenter, *factor, nodes_of(session, datacenter).len())?;
+                    fits(session, datacenter, *factor).await?;
                 }
                 factors.clone()
             }
@@ -146,12 +155,23 @@ async fn create(
     for table in &TABLES {
         make(create_table(name, table, is_scylla)).await?;
     }
+    // The driver waits for the nodes to agree on what this session has made, not on what it has found
+    // made by another worker that starts at the same time.
+    session.await_schema_agreement().await.map_err(|error| being_made(name, error))?;
     let mut finish = Statement::new(format!(
         "INSERT INTO {name}.settings (name, value) VALUES ('format', ?) IF NOT EXISTS"
     ));
     finish.set_execution_profile_handle(Some(swap.clone()));
     session.query_unpaged(finish, (FORMAT,)).await.map_err(|error| error::of_request(&error))?;
     Ok(())
+}
+
+/// Worth another try.
+fn being_made(name: &str, why: impl std::fmt::Display) -> StoreError {
+    StoreError::new(
+        StoreErrorKind::Unavailable,
+        format!("not all nodes of Cassandra know the tables of keyspace {name} yet: {why}"),
+    )
 }
 
 fn of_creation(error: &ExecutionError, name: &str) -> StoreError {
@@ -171,8 +191,17 @@ fn of_creation(error: &ExecutionError, name: &str) -> StoreError {
     error
 }
 
-/// A keyspace with more copies than nodes would be made, and never answer.
-fn fits(datacenter: &str, factor: u32, nodes: usize) -> Result<(), StoreError> {
+/// A keyspace with more copies than nodes would be made, and never answer. Nodes that have just been
+/// started may not have heard of each other yet.
+async fn fits(session: &Session, datacenter: &str, factor: u32) -> Result<(), StoreError> {
+    let mut looks = 0;
+    while nodes_of(session, datacenter).len() < factor as usize && looks < LOOKS_MAX {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        // What can't be read now is not there.
+        let _ = session.refresh_metadata().await;
+        looks += 1;
+    }
+    let nodes = nodes_of(session, datacenter).len();
     if factor as usize > nodes {
         return Err(invalid(format!(
             "a replication factor of {factor} needs {factor} nodes in data centre {datacenter}, and it has {nodes}: add nodes, or set the factor to {}",
