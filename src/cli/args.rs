@@ -178,10 +178,15 @@ pub(super) enum QueueCommand {
         settings: SettingArgs,
     },
     /// Change settings of a queue; what is not named stays
-    #[command(after_help = "Example:\n  qdo queue set emails --timeout 1m")]
+    #[command(
+        after_help = "Examples:\n  qdo queue set emails --timeout 1m\n  qdo queue set emails --partitions 16"
+    )]
     Set {
         /// Name of the queue
         queue: String,
+        /// Partitions, more than it has: jobs of one key stay in the partition that they have been in
+        #[arg(long, value_name = "NUMBER")]
+        partitions: Option<u16>,
         #[command(flatten)]
         settings: SettingArgs,
     },

@@ -97,7 +97,13 @@ async fn tables(session: &Session, name: &str) -> Result<Vec<String>, StoreError
 /// The format that is written in the keyspace, if it is finished.
 async fn format(session: &Session, name: &str) -> Result<Option<i64>, StoreError> {
     let select = format!("SELECT value FROM {name}.settings WHERE name = 'format'");
-    let result = session.query_unpaged(select, ()).await.map_err(|error| error::of_request(&error))?;
+    let result = session.query_unpaged(select, ()).await.map_err(|error| match error {
+        // One node had heard of the table, another has not yet.
+        ExecutionError::LastAttemptError(RequestAttemptError::DbError(DbError::Invalid, message)) => {
+            being_made(name, message)
+        }
+        other => error::of_request(&other),
+    })?;
     let result = result.into_rows_result().map_err(|error| error::unreadable("a setting", error))?;
     Ok(first_row::<(i64,)>("a setting", &result)?.map(|(format,)| format))
 }
@@ -151,12 +157,23 @@ async fn create(
     for table in &TABLES {
         make(create_table(name, table, is_scylla)).await?;
     }
+    // The driver waits for the nodes to agree on what this session has made, not on what it has found
+    // made by another worker that starts at the same time.
+    session.await_schema_agreement().await.map_err(|error| being_made(name, error))?;
     let mut finish = Statement::new(format!(
         "INSERT INTO {name}.settings (name, value) VALUES ('format', ?) IF NOT EXISTS"
     ));
     finish.set_execution_profile_handle(Some(swap.clone()));
     session.query_unpaged(finish, (FORMAT,)).await.map_err(|error| error::of_request(&error))?;
     Ok(())
+}
+
+/// Worth another try.
+fn being_made(name: &str, why: impl std::fmt::Display) -> StoreError {
+    StoreError::new(
+        StoreErrorKind::Unavailable,
+        format!("not all nodes of Cassandra know the tables of keyspace {name} yet: {why}"),
+    )
 }
 
 fn of_creation(error: &ExecutionError, name: &str) -> StoreError {
