@@ -27,7 +27,12 @@ const LONGEST_MS: u64 = 30_000;
 #[tokio::test]
 async fn a_dead_workers_partitions_start_again_soon_after_its_session() {
     // Whoever joins takes nothing from the living, for as long as the test takes.
-    let setup = Setup { partitions: PARTITIONS, settle: "10m", ..Setup::new("recovery") };
+    let setup = Setup {
+        partitions: PARTITIONS,
+        slots: usize::from(PARTITIONS),
+        settle: "10m",
+        ..Setup::new("recovery")
+    };
     let mut cluster = Cluster::start(setup, &["a"]).await;
     cluster.add(&["b"]).await;
     until("both are there", async || (cluster.tree().await?.members.len() == 2).then_some(())).await;

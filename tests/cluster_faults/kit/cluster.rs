@@ -41,13 +41,15 @@ pub struct Setup {
     /// Also its keyspace and chroot.
     pub name: &'static str,
     pub partitions: u16,
+    /// Of each worker.
+    pub slots: usize,
     /// Members must be the same for so long before partitions move.
     pub settle: &'static str,
 }
 
 impl Setup {
     pub fn new(name: &'static str) -> Self {
-        Self { name, partitions: 8, settle: "1s" }
+        Self { name, partitions: 8, slots: 16, settle: "1s" }
     }
 }
 
@@ -283,7 +285,7 @@ impl Cluster {
 }
 
 fn config_text(setup: &Setup, script: &Path) -> String {
-    let Setup { name, partitions, settle } = setup;
+    let Setup { name, partitions, slots, settle } = setup;
     format!(
         r#"listen = "127.0.0.1:0"
 [log]
@@ -300,7 +302,7 @@ keyspace = "faults_{name}"
 connect = "${{ZOOKEEPER}}/faults/{name}"
 session_timeout = "{timeout}s"
 [worker]
-slots = 16
+slots = {slots}
 partitions = {partitions}
 [handlers.work]
 exec = ["sh", "{script}"]
