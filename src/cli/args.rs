@@ -178,10 +178,15 @@ pub(super) enum QueueCommand {
         settings: SettingArgs,
     },
     /// Change settings of a queue; what is not named stays
-    #[command(after_help = "Example:\n  qdo queue set emails --timeout 1m")]
+    #[command(
+        after_help = "Examples:\n  qdo queue set emails --timeout 1m\n  qdo queue set emails --partitions 16"
+    )]
     Set {
         /// Name of the queue
         queue: String,
+        /// Partitions, more than it has: jobs of one key stay in the partition that they have been in
+        #[arg(long, value_name = "NUMBER")]
+        partitions: Option<u16>,
         #[command(flatten)]
         settings: SettingArgs,
     },
@@ -441,12 +446,36 @@ pub(super) enum StoreCommand {
         #[arg(long, value_name = "FOLDER")]
         data: Option<PathBuf>,
     },
-    /// Print every row of the store as a line of JSON; works beside a running server
+    /// Print every row of the store as a line of JSON; works beside running servers
+    #[command(after_help = "\
+Examples:
+  qdo store dump > rows.ndjson
+  qdo store dump --store cassandra:10.0.0.1,10.0.0.2/qdo | grep '\"table\":\"claims\"'")]
     Dump {
-        /// The data folder
-        #[arg(long, value_name = "FOLDER")]
-        data: Option<PathBuf>,
+        #[command(flatten)]
+        place: StorePlace,
     },
+    /// Read every partition as a new owner would, and say what is missing or damaged; changes nothing
+    #[command(after_help = "\
+Examples:
+  qdo store check
+  qdo store check --config /etc/qdo/qdo.toml
+  qdo store check --store cassandra:10.0.0.1,10.0.0.2/qdo -o json")]
+    Check {
+        #[command(flatten)]
+        place: StorePlace,
+    },
+}
+
+/// Which store; by default the configured one.
+#[derive(Args, Debug)]
+pub(super) struct StorePlace {
+    /// The data folder of a single server
+    #[arg(long, value_name = "FOLDER", conflicts_with = "store")]
+    pub data: Option<PathBuf>,
+    /// Another store than the configured one: cassandra:HOST[,HOST]/KEYSPACE, or sqlite:FOLDER
+    #[arg(long, value_name = "STORE")]
+    pub store: Option<String>,
 }
 
 #[derive(Args, Debug)]

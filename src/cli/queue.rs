@@ -28,8 +28,11 @@ pub(super) async fn run(command: QueueCommand, client: &Client, out: &Out) -> Re
         QueueCommand::Create { queue, partitions, settings } => {
             create(client, out, &queue, partitions, &settings).await?;
         }
-        QueueCommand::Set { queue, settings } => {
-            let said = settings.said();
+        QueueCommand::Set { queue, partitions, settings } => {
+            let mut said = settings.said();
+            if let Some(partitions) = partitions {
+                said.insert("partitions".to_owned(), partitions.into());
+            }
             if said.is_empty() {
                 return Err(Failure::usage(
                     "say what to set, like --timeout 1m (see `qdo queue set --help`)",

@@ -22,4 +22,6 @@ pub enum StoredRow {
     Progress(PartitionId, CommitKey, Bytes),
     /// An entry of the index.
     Entry(IndexEntry),
+    /// A row that is damaged: a sentence that names it.
+    Damaged(String),
 }

@@ -8,6 +8,7 @@
 //! ```
 
 mod catalog;
+pub(crate) mod check;
 mod clock;
 mod clock_offset;
 mod cluster;

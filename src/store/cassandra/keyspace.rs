@@ -4,6 +4,7 @@
 //! that make the same table at once each give it an id of their own, and the cluster is stuck.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use scylla::client::execution_profile::{ExecutionProfile, ExecutionProfileHandle};
 use scylla::client::session::Session;
@@ -22,11 +23,10 @@ use super::schema::{FORMAT, TABLES, create_table};
 
 /// Fewer copies than this, and one lost node loses the quorum.
 const REPLICAS_ADVISED: u32 = 3;
-/// Looks for nodes that are missing, and the pause before each.
-const LOOKS_MAX: usize = 20;
-const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(500);
 /// How long the making of a table may take.
-const SCHEMA_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+const SCHEMA_TIMEOUT: Duration = Duration::from_secs(30);
+/// Pause between two looks at the nodes.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Checks the keyspace, making what is missing if that is allowed; the replicas in the data centre.
 pub(super) async fn open(
@@ -36,32 +36,35 @@ pub(super) async fn open(
     swap: &ExecutionProfileHandle,
 ) -> Result<u32, StoreError> {
     let name = &options.keyspace;
-    let mut replication = replication(session, name).await?;
-    let tables = if replication.is_some() { tables(session, name).await? } else { Vec::new() };
+    let mut replicas = replicas(session, name, datacenter).await?;
+    let tables = if replicas.is_some() { tables(session, name).await? } else { Vec::new() };
     let has_settings = tables.iter().any(|table| table == "settings");
     let mut format = if has_settings { format(session, name).await? } else { None };
     if format.is_none() {
         if !options.create_schema {
-            return Err(missing(name, replication.is_some()));
+            return Err(missing(name, replicas.is_some()));
         }
         create(session, options, datacenter, swap).await?;
-        replication = self::replication(session, name).await?;
+        replicas = self::replicas(session, name, datacenter).await?;
         format = self::format(session, name).await?;
     }
-    match format {
-        Some(format) if format > FORMAT => {
-            return Err(StoreError::new(
-                StoreErrorKind::NewerFormat,
-                format!(
-                    "keyspace {name} is of format {format}, and this version of qdo knows {FORMAT}: install a newer one"
-                ),
-            ));
-        }
-        Some(_) => {}
-        None => return Err(missing(name, true)),
+    let (Some(replicas), Some(format)) = (replicas, format) else { return Err(missing(name, true)) };
+    if format > FORMAT {
+        return Err(StoreError::new(
+            StoreErrorKind::NewerFormat,
+            format!(
+                "keyspace {name} is of format {format}, and this version of qdo knows {FORMAT}: install a newer one"
+            ),
+        ));
     }
-    let replicas = replicas(replication.unwrap_or_default(), datacenter);
-    enough(session, name, datacenter, replicas)?;
+    if replicas < REPLICAS_ADVISED {
+        tracing::warn!(
+            keyspace = name,
+            datacenter,
+            replicas,
+            "with fewer than {REPLICAS_ADVISED} replicas the store stops when one node is down; a lost disk may lose jobs"
+        );
+    }
     Ok(replicas)
 }
 
@@ -72,13 +75,16 @@ fn missing(name: &str, is_there: bool) -> StoreError {
     ))
 }
 
-/// The replication of a keyspace, if it is there.
-async fn replication(session: &Session, name: &str) -> Result<Option<BTreeMap<String, String>>, StoreError> {
+/// The replicas of a keyspace in the data centre, if it is there. They must be able to make a quorum.
+async fn replicas(session: &Session, name: &str, datacenter: &str) -> Result<Option<u32>, StoreError> {
     let select = "SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = ?";
     let result = session.query_unpaged(select, (name,)).await.map_err(|error| error::of_request(&error))?;
     let result = result.into_rows_result().map_err(|error| error::unreadable("a keyspace", error))?;
     let row = first_row::<(BTreeMap<String, String>,)>("a keyspace", &result)?;
-    Ok(row.map(|(replication,)| replication))
+    let Some((replication,)) = row else { return Ok(None) };
+    let replicas = replicas_in(&replication, datacenter);
+    enough(session, name, datacenter, replicas)?;
+    Ok(Some(replicas))
 }
 
 async fn tables(session: &Session, name: &str) -> Result<Vec<String>, StoreError> {
@@ -109,6 +115,14 @@ async fn create(
     swap: &ExecutionProfileHandle,
 ) -> Result<(), StoreError> {
     let name = &options.keyspace;
+    let is_missing = replicas(session, name, datacenter).await?.is_none();
+    let factors = match &options.replication {
+        Replication::Factor(factor) => BTreeMap::from([(datacenter.to_owned(), *factor)]),
+        Replication::Datacenters(factors) => factors.clone(),
+    };
+    if is_missing {
+        await_nodes(session, &factors, options.connect_timeout).await?;
+    }
     let nodes = nodes_of(session, datacenter);
     let maker = nodes.iter().filter(|node| node.is_connected()).min_by_key(|node| node.host_id);
     let Some(maker) = maker else {
@@ -132,19 +146,7 @@ async fn create(
         statement.set_execution_profile_handle(Some(at_maker.clone()));
         session.query_unpaged(statement, ()).await.map_err(|error| of_creation(&error, name))
     };
-    if replication(session, name).await?.is_none() {
-        let factors = match &options.replication {
-            Replication::Factor(factor) => {
-                fits(session, datacenter, *factor).await?;
-                BTreeMap::from([(datacenter.to_owned(), *factor)])
-            }
-            Replication::Datacenters(factors) => {
-                for (datacenter, factor) in factors {
-                    fits(session, datacenter, *factor).await?;
-                }
-                factors.clone()
-            }
-        };
+    if is_missing {
         let factors = factors.iter().map(|(name, factor)| format!(", {}: {factor}", quoted(name)));
         let factors: String = factors.collect();
         make(format!(
@@ -191,17 +193,30 @@ fn of_creation(error: &ExecutionError, name: &str) -> StoreError {
     error
 }
 
-/// A keyspace with more copies than nodes would be made, and never answer. Nodes that have just been
-/// started may not have heard of each other yet.
-async fn fits(session: &Session, datacenter: &str, factor: u32) -> Result<(), StoreError> {
-    let mut looks = 0;
-    while nodes_of(session, datacenter).len() < factor as usize && looks < LOOKS_MAX {
-        tokio::time::sleep(LOOK_AGAIN).await;
-        // What can't be read now is not there.
+/// Waits until there are nodes for that many copies. A node of a cluster that has just been started
+/// knows of the others only after a while.
+async fn await_nodes(
+    session: &Session,
+    factors: &BTreeMap<String, u32>,
+    patience: Duration,
+) -> Result<(), StoreError> {
+    let begun = Instant::now();
+    loop {
+        let wrong = factors.iter().find_map(|(datacenter, factor)| {
+            fits(datacenter, *factor, nodes_of(session, datacenter).len()).err()
+        });
+        let Some(error) = wrong else { return Ok(()) };
+        if begun.elapsed() >= patience {
+            return Err(error);
+        }
+        tokio::time::sleep(PAUSE).await;
+        // If it fails, what is known stays.
         let _ = session.refresh_metadata().await;
-        looks += 1;
     }
-    let nodes = nodes_of(session, datacenter).len();
+}
+
+/// A keyspace with more copies than nodes would be made, and never answer.
+fn fits(datacenter: &str, factor: u32, nodes: usize) -> Result<(), StoreError> {
     if factor as usize > nodes {
         return Err(invalid(format!(
             "a replication factor of {factor} needs {factor} nodes in data centre {datacenter}, and it has {nodes}: add nodes, or set the factor to {}",
@@ -217,14 +232,14 @@ fn quoted(text: &str) -> String {
 }
 
 /// The copies of each row in a data centre.
-fn replicas(replication: BTreeMap<String, String>, datacenter: &str) -> u32 {
+fn replicas_in(replication: &BTreeMap<String, String>, datacenter: &str) -> u32 {
     let factor = replication.get(datacenter).or_else(|| replication.get("replication_factor"));
     // "3/1" has transient replicas, which do not count as copies.
     let full = factor.and_then(|factor| factor.split('/').next());
     full.and_then(|factor| factor.parse().ok()).unwrap_or(0)
 }
 
-/// Refuses a keyspace that can never answer at quorum, and warns of one that a lost node stops.
+/// Refuses a keyspace that can never answer at quorum.
 fn enough(session: &Session, name: &str, datacenter: &str, replicas: u32) -> Result<(), StoreError> {
     let nodes = nodes_of(session, datacenter).len();
     if replicas == 0 {
@@ -237,17 +252,9 @@ fn enough(session: &Session, name: &str, datacenter: &str, replicas: u32) -> Res
         return Err(StoreError::new(
             StoreErrorKind::Unavailable,
             format!(
-                "keyspace {name} has {replicas} replicas in data centre {datacenter}, of which {quorum} must answer, and there are {nodes} nodes: add nodes, or alter its replication"
+                "keyspace {name} has {replicas} replicas in data centre {datacenter}, of which {quorum} must answer, and the number of nodes there is {nodes}: add nodes, or alter its replication"
             ),
         ));
-    }
-    if replicas < REPLICAS_ADVISED {
-        tracing::warn!(
-            keyspace = name,
-            datacenter,
-            replicas,
-            "with fewer than {REPLICAS_ADVISED} replicas the store stops when one node is down; a lost disk may lose jobs"
-        );
     }
     Ok(())
 }
@@ -259,7 +266,8 @@ mod tests {
     #[test]
     fn replicas_are_those_of_the_data_centre() {
         let of = |entries: &[(&str, &str)]| {
-            replicas(entries.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(), "dc1")
+            let owned = entries.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            replicas_in(&owned, "dc1")
         };
         assert_eq!(of(&[("class", "NetworkTopologyStrategy"), ("dc1", "3"), ("dc2", "5")]), 3);
         assert_eq!(of(&[("class", "SimpleStrategy"), ("replication_factor", "2")]), 2);

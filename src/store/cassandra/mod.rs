@@ -36,6 +36,7 @@ use link::Link;
 
 mod connect;
 mod documents;
+mod dump;
 mod error;
 mod health;
 mod hedge;

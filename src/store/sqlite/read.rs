@@ -91,7 +91,7 @@ fn bytes(row: &Row<'_>, column: usize) -> rusqlite::Result<Bytes> {
 }
 
 /// A value whose sum is in the next column: what was written, or an error.
-fn value(row: &Row<'_>, column: usize) -> rusqlite::Result<Bytes> {
+pub(super) fn value(row: &Row<'_>, column: usize) -> rusqlite::Result<Bytes> {
     let value = bytes(row, column)?;
     if sum(&value) == row.get::<_, u32>(column + 1)? {
         return Ok(value);

@@ -24,7 +24,7 @@ use crate::store::{Store, StoreError, StoreErrorKind};
 use super::WorkerSettings;
 use super::catalog::Catalog;
 use super::clock::Clock;
-use super::clock_offset::{self, Offset};
+use super::clock_offset;
 use super::front::Front;
 use super::peer::{ClusterSecret, PeerServer, PeerService, PeerSettings, Peers};
 use super::router::Neighbours;

@@ -190,12 +190,12 @@ impl Requests for Front {
             }
             found => found?,
         };
-        if let Some(partitions) = partitions.filter(|partitions| *partitions != entry.partitions) {
-            return Err(RequestError::Conflict(format!(
-                "queue {queue:?} has {} partitions: {partitions} can only be said when it is created",
-                entry.partitions
-            )));
-        }
+        let entry = match partitions {
+            Some(partitions) if partitions != entry.partitions => {
+                self.catalog().grow(&entry, partitions).await?
+            }
+            _ => entry,
+        };
         let entry = match entry.settings == settings {
             true => entry,
             false => self.catalog().change(&entry, |document| document.settings = settings.clone()).await?,
