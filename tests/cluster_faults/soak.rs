@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use nix::sys::signal::Signal;
 use tokio::time::{Instant, sleep};
 
@@ -170,17 +171,19 @@ async fn round(cluster: &mut Cluster) -> Vec<&'static str> {
         let second = Trouble::draw(cluster);
         troubles.extend(first.fits(second).then_some(second));
     }
-    line(&format!("soak: {troubles:?}"));
+    let begun = Instant::now();
     let victims: Vec<&str> = troubles.iter().flat_map(|trouble| trouble.victims()).collect();
     cluster.fault(&victims);
     for trouble in &troubles {
         trouble.begin(cluster).await;
     }
+    line(&format!("soak: {troubles:?} at {}", Timestamp::now()));
     let held = cluster.random.moment(2 * SESSION_TIMEOUT.as_millis() as u64);
     sleep(held).await;
     for trouble in &troubles {
         trouble.end(cluster).await;
     }
     cluster.healed().await;
+    line(&format!("soak: {troubles:?} held for {held:?}, all well after {:?}", begun.elapsed()));
     troubles.iter().map(|trouble| trouble.kind()).collect()
 }
