@@ -6,6 +6,7 @@
 //! more is waited for as long as its lease; then its attempts are interrupted. Keeps INV-3: only a
 //! worker that is known dead, or silent for that long, loses its attempts.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,14 +45,15 @@ pub(super) async fn settle(neighbours: Arc<Neighbours>, pool: Pool, reader: Read
         }
         let mut by_runner: BTreeMap<String, Vec<(JobId, u32)>> = BTreeMap::new();
         for attempt in orphans {
-            if !runners.contains_key(&attempt) {
-                match runner_of(&reader, attempt).await {
-                    Ok(runner) => drop(runners.insert(attempt, runner)),
+            let runner = match runners.entry(attempt) {
+                Entry::Occupied(known) => known.get().clone(),
+                Entry::Vacant(unknown) => match runner_of(&reader, attempt).await {
+                    Ok(runner) => unknown.insert(runner).clone(),
                     // It has ended meanwhile, or can't be read now: the next look tells.
                     Err(_) => continue,
-                }
-            }
-            by_runner.entry(runners[&attempt].clone()).or_default().push(attempt);
+                },
+            };
+            by_runner.entry(runner).or_default().push(attempt);
         }
         view.mark_unchanged();
         for (runner, attempts) in by_runner {
