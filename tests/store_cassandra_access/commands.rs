@@ -26,7 +26,8 @@ impl Filled {
         let keyspace = format!("filled_{}", fresh());
         let with = CassandraOptions { keyspace: keyspace.clone(), ..options(servers()) };
         let store: Arc<dyn Store> = Arc::new(CassandraStore::open(with).await.unwrap());
-        let worker = Worker::builder(store).handler("echo", async |context| Ok(context.attempt.payload.clone()));
+        let worker =
+            Worker::builder(store).handler("echo", async |context| Ok(context.attempt.payload.clone()));
         let worker = worker.start().await.unwrap();
         let requests = worker.requests();
         let jobs = vec![NewJob::new("echo", "y".repeat(300_000)), NewJob::new("nobody", "\"waits\"")];
