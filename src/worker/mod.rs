@@ -9,8 +9,8 @@
 
 mod catalog;
 pub(crate) mod check;
-mod clock;
-mod clock_offset;
+pub(crate) mod clock;
+pub(crate) mod clock_offset;
 mod cluster;
 mod front;
 mod link;
