@@ -1,6 +1,7 @@
 //! Passive data: what is stored, asked and answered. No behaviour beyond parsing and bounds.
 
 pub mod check;
+pub mod cluster;
 mod ids;
 mod job;
 pub mod limits;

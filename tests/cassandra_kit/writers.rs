@@ -11,6 +11,8 @@ use tokio::task::JoinHandle;
 
 /// Partitions, each with a writer.
 const WRITERS: u16 = 8;
+/// Blobs whose numbers differ by this are in one CQL partition.
+const BLOB_SHARDS: u64 = 16;
 /// Pause before a call is repeated whose outcome is not known.
 const PAUSE: Duration = Duration::from_millis(20);
 /// Bound of every wait.
@@ -74,7 +76,14 @@ impl Writers {
             let numbers: Vec<u64> = there.iter().map(|stored| stored.commit).collect();
             assert!(numbers.iter().copied().eq(0..written.commits), "writer {index} has {numbers:?}");
             for stored in there {
-                assert_eq!(stored.row, row(index, stored.commit), "commit {} of {index}", stored.commit);
+                let commit = stored.commit;
+                assert_eq!(stored.row, row(index, commit), "commit {commit} of {index}");
+                let number = commit * 2 * BLOB_SHARDS + BLOB_SHARDS;
+                let blob = conformance::read(|| self.store.blob(segment, number, 0)).await;
+                assert!(blob.is_some(), "a blob of commit {commit} of {index}");
+                let scope = format!("token/1/{index}");
+                let found = conformance::read(|| self.store.entries(&scope, commit, b"b", 9)).await;
+                assert_eq!(found.len(), 1, "an entry of commit {commit} of {index}");
             }
             all.commits += written.commits;
             all.unknown += written.unknown;
@@ -93,6 +102,15 @@ fn segment(index: u16) -> SegmentKey {
     SegmentKey { partition, epoch: Epoch { number: 1, incarnation: 1 }, segment: 0 }
 }
 
+fn blob(blob: u64) -> BlobChunk {
+    BlobChunk { blob, chunk: 0, bytes: format!("blob {blob}").into() }
+}
+
+fn entry(index: u16, commit: u64, term: &str) -> IndexEntry {
+    let scope = format!("token/1/{index}");
+    IndexEntry { scope, bucket: commit, term: term.to_owned().into(), value: "found".into() }
+}
+
 fn row(index: u16, commit: u64) -> Bytes {
     format!("commit {commit} of writer {index}").into()
 }
@@ -106,8 +124,9 @@ async fn write(store: Arc<dyn Store>, index: u16, stops: &AtomicBool, acknowledg
             segment: segment(index),
             commit,
             row: row(index, commit),
-            blobs: Vec::new(),
-            entries: Vec::new(),
+            // Two each of what is sent as one batch.
+            blobs: [0, BLOB_SHARDS].map(|other| blob(commit * 2 * BLOB_SHARDS + other)).to_vec(),
+            entries: ["a", "b"].map(|term| entry(index, commit, term)).to_vec(),
         };
         loop {
             match store.append(append.clone()).await {

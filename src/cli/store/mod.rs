@@ -2,7 +2,7 @@
 
 mod check;
 mod dump;
-mod place;
+pub(super) mod place;
 mod rows;
 
 use std::path::{Path, PathBuf};

@@ -100,7 +100,7 @@ fn wrong(text: &str) -> Failure {
 }
 
 /// Whether somebody has said anything about Cassandra. Its settings all have defaults.
-fn is_cluster(loaded: &Loaded, sources: &Sources) -> bool {
+pub(in crate::cli) fn is_cluster(loaded: &Loaded, sources: &Sources) -> bool {
     let in_file = |file: &PathBuf| {
         let text = std::fs::read_to_string(file).unwrap_or_default();
         text.parse::<toml::Table>().is_ok_and(|table| table.contains_key(CASSANDRA))
