@@ -1,5 +1,6 @@
 //! `qdo store`.
 
+mod address;
 mod dump;
 mod rows;
 
