@@ -11,5 +11,5 @@ pub mod view;
 
 pub use ids::{Epoch, GroupNumber, InvalidJobId, JobId, PartitionId, QueueNumber};
 pub use job::{Attempt, Due, JobState, Lane, NewJob, Outcome, Retry};
-pub use queue::{Backoff, GroupDocument, QueueDocument, QueueSettings};
+pub use queue::{Backoff, CounterDocument, GroupDocument, QueueDocument, QueueSettings};
 pub use span::{InvalidSpan, Span};

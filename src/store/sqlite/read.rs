@@ -86,12 +86,12 @@ fn limited(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
-fn bytes(row: &Row<'_>, column: usize) -> rusqlite::Result<Bytes> {
+pub(super) fn bytes(row: &Row<'_>, column: usize) -> rusqlite::Result<Bytes> {
     Ok(Bytes::from(row.get::<_, Vec<u8>>(column)?))
 }
 
 /// A value whose sum is in the next column: what was written, or an error.
-fn value(row: &Row<'_>, column: usize) -> rusqlite::Result<Bytes> {
+pub(super) fn value(row: &Row<'_>, column: usize) -> rusqlite::Result<Bytes> {
     let value = bytes(row, column)?;
     if sum(&value) == row.get::<_, u32>(column + 1)? {
         return Ok(value);
