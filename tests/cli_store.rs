@@ -81,3 +81,70 @@ fn where_no_store_is_a_sentence_says_so() {
         .expect("it can be written");
     run(qdo().args(["store", "dump", "--data"]).arg(folder.path())).code(1).says(&["qdo.sqlite"]);
 }
+
+/// A running server with a job whose payload and output are too long for its commit.
+fn with_a_large_job() -> Server {
+    let server = Server::start(CAT);
+    let payload = format!("\"{}\"", "x".repeat(100_000));
+    let id = server.enqueue("q", "cat", &payload);
+    server.enqueue("q", "none", "waiting");
+    server.run(["job", "wait", &id]).code(0);
+    server
+}
+
+fn check(folder: &Path) -> cli_kit::Ran {
+    run(qdo().args(["store", "check", "-o", "json", "--data"]).arg(folder))
+}
+
+#[test]
+fn a_check_reads_all_that_an_owner_needs_also_beside_a_server() {
+    let mut server = with_a_large_job();
+    let data = server.folder.join("data");
+    let ran = check(&data).code(0);
+    ran.says(&["SQLite", "1 partitions with 2 jobs are whole"]);
+    let partition = &ran.json()["partitions"][0];
+    assert_eq!(partition["partition"], "default/q/0");
+    assert_eq!(partition["problems"].as_array().map(Vec::len), Some(0));
+    assert!(
+        partition["blobs"].as_u64() >= Some(1) && partition["bytes"].as_u64() > Some(100_000),
+        "{partition}"
+    );
+    let table =
+        run(qdo().args(["store", "check", "--store"]).arg(format!("sqlite:{}", data.display()))).code(0);
+    assert!(table.stdout.contains("default/q/0") && table.stdout.contains("whole"), "{}", table.stdout);
+    server.signal(Signal::SIGTERM);
+    server.ended();
+    check(&data).code(0).says(&["2 jobs are whole"]);
+}
+
+#[test]
+fn a_check_names_what_is_missing_or_damaged() {
+    for (harm, words) in [
+        ("DELETE FROM blobs WHERE chunk = 0", ["default/q/0", "has no chunk 0"]),
+        ("UPDATE blobs SET bytes = x'00'", ["default/q/0", "damaged"]),
+        ("UPDATE commits SET row = x'00' WHERE number = 0", ["default/q/0", "damaged"]),
+        ("DELETE FROM commits WHERE number = 1", ["default/q/0", "commit 1 is missing"]),
+    ] {
+        let mut server = with_a_large_job();
+        server.signal(Signal::SIGTERM);
+        server.ended();
+        let data = server.folder.join("data");
+        let file = rusqlite::Connection::open(data.join("qdo.sqlite")).expect("it is there");
+        assert!(file.execute(harm, ()).expect("it is harmed") > 0, "{harm}");
+        let ran = run(qdo().args(["store", "check", "--data"]).arg(&data)).code(1);
+        ran.says(&["1 of 1 partitions have problems", "nothing was changed"]);
+        for word in words {
+            assert!(ran.stdout.contains(word), "{harm}: {word:?} is not in {}", ran.stdout);
+        }
+    }
+}
+
+#[test]
+fn a_store_that_is_named_wrongly_is_told_how_to_be_named() {
+    for wrong in ["mysql:host", "cassandra:host", "cassandra:/qdo", "sqlite:", ""] {
+        run(qdo().args(["store", "check", "--store", wrong]))
+            .code(2)
+            .says(&["cassandra:HOST[,HOST]/KEYSPACE"]);
+    }
+    run(qdo().args(["store", "dump", "--store", "sqlite:/x", "--data", "/y"])).code(2).says(&["--data"]);
+}

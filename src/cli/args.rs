@@ -7,7 +7,7 @@ use clap_complete::Shell;
 
 use super::exit::EXIT_HELP;
 use super::out::{Color, Format};
-use crate::model::{JobId, JobState, Span};
+use crate::model::{JobId, JobState, PartitionId, Span};
 
 const EXAMPLES: &str = "\
 Start a server that runs jobs of the kind `hello`, with nothing installed:
@@ -83,6 +83,31 @@ pub(super) enum Command {
     /// Enqueue jobs, look at them, wait for them
     #[command(subcommand)]
     Job(JobCommand),
+    /// Look at the workers of a cluster, its store, and where workers meet
+    #[command(after_help = "\
+Examples:
+  qdo cluster
+  qdo cluster --watch
+  qdo cluster --direct --config /etc/qdo/qdo.toml
+
+LOAD is the share of a worker's slots that are taken, JOBS/S what was started in its partitions in
+the last minute. With --direct no worker is needed.")]
+    Cluster(LookArgs),
+    /// Look at partitions: owner, epoch, lag, jobs and rates
+    #[command(subcommand)]
+    Partition(PartitionCommand),
+    /// Think through which worker would own what
+    #[command(subcommand)]
+    Assignment(AssignmentCommand),
+    /// Check configuration, store, ZooKeeper and host, and say what to do about what is wrong
+    #[command(after_help = "\
+Examples:
+  qdo doctor
+  qdo doctor --config /etc/qdo/qdo.toml
+
+Changes nothing, and can be run beside servers. The exit code is 1 if anything fails; warnings are
+none.")]
+    Doctor,
     /// Back up or dump everything
     #[command(subcommand)]
     Store(StoreCommand),
@@ -140,6 +165,7 @@ The same file goes to all hosts; name and address come from the host, the enviro
 It waits for a store or an ensemble that is away. The first Ctrl-C or SIGTERM hands its partitions
 over and lets running attempts end (worker.stop_grace), the second ends at once. Nothing is lost
 either way.")]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct WorkerArgs {
     /// What people call this worker; the host's name if it is not set anywhere
     #[arg(long, value_name = "NAME")]
@@ -153,6 +179,92 @@ pub(super) struct WorkerArgs {
     /// Write the worker's address into this file once it answers
     #[arg(long, value_name = "FILE")]
     pub address_file: Option<PathBuf>,
+    #[command(subcommand)]
+    pub command: Option<WorkerCommand>,
+}
+
+/// What can be done about a worker that runs.
+#[cfg(all(feature = "cassandra", feature = "zookeeper"))]
+#[derive(Debug, Subcommand)]
+pub(super) enum WorkerCommand {
+    /// Have a worker give its partitions away and take none, before maintenance; any worker can be asked
+    #[command(after_help = "Example:\n  qdo worker drain host-a --wait && ssh host-a sudo reboot")]
+    Drain {
+        /// Its id, or a name that only it has (`qdo cluster`)
+        worker: String,
+        /// Wait until it owns none and runs nothing, at most so long; the exit code is 6 if time was up
+        #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "1h")]
+        wait: Option<Span>,
+    },
+    /// Let a drained worker take partitions again
+    Undrain {
+        /// Its id, or a name that only it has (`qdo cluster`)
+        worker: String,
+    },
+}
+
+/// How a cluster is looked at.
+#[derive(Args, Clone, Debug)]
+pub(super) struct LookArgs {
+    /// Look again every so many seconds (2 if not said), until Ctrl-C
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "2",
+        value_parser = clap::value_parser!(u64).range(1..=3600)
+    )]
+    pub watch: Option<u64>,
+    /// Ask no worker: read the store and ZooKeeper of the configuration
+    #[arg(long, conflicts_with = "address")]
+    pub direct: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum PartitionCommand {
+    /// Partitions of a queue, or of all queues of all namespaces
+    #[command(
+        after_help = "Examples:\n  qdo partition list\n  qdo partition list emails --watch\n  qdo partition list --direct"
+    )]
+    List {
+        /// Name of the queue
+        queue: Option<String>,
+        #[command(flatten)]
+        look: LookArgs,
+    },
+    /// One partition
+    Show {
+        /// The partition, like 3/0
+        #[arg(value_parser = partition)]
+        partition: PartitionId,
+        #[command(flatten)]
+        look: LookArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AssignmentCommand {
+    /// What would move if a worker joined or left; changes nothing
+    #[command(
+        after_help = "Examples:\n  qdo assignment plan --join host-d\n  qdo assignment plan --leave host-a -o json"
+    )]
+    Plan {
+        /// Name of a worker that would join, otherwise like the others
+        #[arg(long, value_name = "NAME", required_unless_present = "leave")]
+        join: Option<String>,
+        /// Id or name of a worker that would leave
+        #[arg(long, value_name = "WORKER", conflicts_with = "join")]
+        leave: Option<String>,
+        /// Ask no worker: read the store and ZooKeeper of the configuration
+        #[arg(long, conflicts_with = "address")]
+        direct: bool,
+    },
+}
+
+fn partition(text: &str) -> Result<PartitionId, String> {
+    crate::worker::look::view::parse_partition(text)
+        .ok_or_else(|| "a partition is two numbers, like 3/0 (`qdo partition list`)".to_owned())
 }
 
 #[derive(Debug, Subcommand)]
@@ -178,10 +290,15 @@ pub(super) enum QueueCommand {
         settings: SettingArgs,
     },
     /// Change settings of a queue; what is not named stays
-    #[command(after_help = "Example:\n  qdo queue set emails --timeout 1m")]
+    #[command(
+        after_help = "Examples:\n  qdo queue set emails --timeout 1m\n  qdo queue set emails --partitions 16"
+    )]
     Set {
         /// Name of the queue
         queue: String,
+        /// Partitions, more than it has: jobs of one key stay in the partition that they have been in
+        #[arg(long, value_name = "NUMBER")]
+        partitions: Option<u16>,
         #[command(flatten)]
         settings: SettingArgs,
     },
@@ -441,12 +558,36 @@ pub(super) enum StoreCommand {
         #[arg(long, value_name = "FOLDER")]
         data: Option<PathBuf>,
     },
-    /// Print every row of the store as a line of JSON; works beside a running server
+    /// Print every row of the store as a line of JSON; works beside running servers
+    #[command(after_help = "\
+Examples:
+  qdo store dump > rows.ndjson
+  qdo store dump --store cassandra:10.0.0.1,10.0.0.2/qdo | grep '\"table\":\"claims\"'")]
     Dump {
-        /// The data folder
-        #[arg(long, value_name = "FOLDER")]
-        data: Option<PathBuf>,
+        #[command(flatten)]
+        place: StorePlace,
     },
+    /// Read every partition as a new owner would, and say what is missing or damaged; changes nothing
+    #[command(after_help = "\
+Examples:
+  qdo store check
+  qdo store check --config /etc/qdo/qdo.toml
+  qdo store check --store cassandra:10.0.0.1,10.0.0.2/qdo -o json")]
+    Check {
+        #[command(flatten)]
+        place: StorePlace,
+    },
+}
+
+/// Which store; by default the configured one.
+#[derive(Args, Debug)]
+pub(super) struct StorePlace {
+    /// The data folder of a single server
+    #[arg(long, value_name = "FOLDER", conflicts_with = "store")]
+    pub data: Option<PathBuf>,
+    /// Another store than the configured one: cassandra:HOST[,HOST]/KEYSPACE, or sqlite:FOLDER
+    #[arg(long, value_name = "STORE")]
+    pub store: Option<String>,
 }
 
 #[derive(Args, Debug)]

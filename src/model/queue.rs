@@ -97,6 +97,11 @@ pub struct GroupDocument {
     pub number: GroupNumber,
     /// How many partitions it has. May grow, never shrinks.
     pub partitions: u16,
+    /// The slot map: routing values are spread over so many of the first partitions, slot by slot in
+    /// turn; 0 is all. Partitions that were added take what has no routing value, so that jobs of one
+    /// key stay in one partition.
+    #[serde(default)]
+    pub keyed_partitions: u16,
     /// When it was created, Unix ms.
     pub created_ms: u64,
 }
@@ -122,5 +127,15 @@ impl CounterDocument {
         match self {
             Self::Given(last) | Self::Raised { last, .. } => *last,
         }
+    }
+}
+
+/// Slots that routing values are spread over.
+pub const SLOTS: u16 = 4_096;
+
+impl GroupDocument {
+    /// How many of the first partitions routing values are spread over.
+    pub fn spread(&self) -> u16 {
+        if self.keyed_partitions == 0 { self.partitions } else { self.keyed_partitions.min(self.partitions) }
     }
 }

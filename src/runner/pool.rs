@@ -101,6 +101,8 @@ struct Shared {
     state: Mutex<State>,
     /// An attempt has ended.
     ended: Notify,
+    /// An attempt's end is on record.
+    reported: Notify,
     router: OnceLock<Weak<Router>>,
 }
 
@@ -122,6 +124,7 @@ impl Pool {
                 name,
                 state: Mutex::new(state),
                 ended: Notify::new(),
+                reported: Notify::new(),
                 router: OnceLock::new(),
             }),
         }
@@ -296,6 +299,7 @@ impl Pool {
                 this.report_again(owner, job, attempt, end).await;
             }
             this.state().held.remove(&(job, attempt));
+            this.shared.reported.notify_waiters();
         });
     }
 
@@ -361,20 +365,36 @@ impl Pool {
 
     /// Returns when nothing runs.
     pub async fn idle(&self) {
-        loop {
-            let ended = self.shared.ended.notified();
-            tokio::pin!(ended);
-            ended.as_mut().enable();
-            if self.running() == 0 {
-                return;
-            }
-            ended.await;
-        }
+        until(&self.shared.ended, || self.running() == 0).await;
+    }
+
+    /// Attempts that do not run, and whose end is not on record yet.
+    pub fn unreported(&self) -> usize {
+        let state = self.state();
+        state.held.iter().filter(|attempt| !state.running.contains_key(attempt)).count()
+    }
+
+    /// Returns when there are none: whoever owns by then knows of every end.
+    pub async fn reported(&self) {
+        until(&self.shared.reported, || self.unreported() == 0).await;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing in here can panic half-way.
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits for a condition that only changes before somebody is notified.
+async fn until(changed: &Notify, holds: impl Fn() -> bool) {
+    loop {
+        let change = changed.notified();
+        tokio::pin!(change);
+        change.as_mut().enable();
+        if holds() {
+            return;
+        }
+        change.await;
     }
 }
 

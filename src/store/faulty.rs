@@ -363,6 +363,10 @@ impl Store for FaultyStore {
         self.inner.backup(to).await
     }
 
+    async fn dump(&self, visit: &mut (dyn FnMut(StoredRow) -> bool + Send)) -> Result<(), StoreError> {
+        self.inner.dump(visit).await
+    }
+
     async fn health(&self) -> Result<StoreHealth, StoreError> {
         self.inner.health().await
     }

@@ -97,6 +97,41 @@ fn insert<K: Ord>(
 }
 
 impl Tables {
+    fn rows(&self) -> Vec<StoredRow> {
+        let documents = self.documents.iter().map(|(key, document)| (key.clone(), document.clone()));
+        let claims = self.claims.iter().flat_map(|(id, claims)| {
+            claims.iter().map(|(&epoch, owner)| StoredRow::Claim(*id, Claim { epoch, owner: owner.clone() }))
+        });
+        let commits = self.segments.iter().flat_map(|(key, segment)| {
+            segment.commits.iter().map(|(number, row)| StoredRow::Commit(*key, *number, row.clone()))
+        });
+        let blobs = self.segments.iter().flat_map(|(key, segment)| {
+            let chunks = segment.blobs.iter();
+            chunks.map(|(&(blob, chunk), bytes)| StoredRow::Blob(*key, blob, chunk, bytes.clone()))
+        });
+        let summaries = self.segments.iter().flat_map(|(key, segment)| {
+            segment.summaries.iter().map(|(as_of, row)| StoredRow::Summary(*key, *as_of, row.clone()))
+        });
+        let progress = self.progress.iter().flat_map(|(id, rows)| {
+            rows.iter().map(|(as_of, row)| StoredRow::Progress(*id, *as_of, row.clone()))
+        });
+        let entries = self.entries.iter().flat_map(|((scope, bucket), entries)| {
+            entries.iter().map(|(term, value)| {
+                let (scope, bucket, term, value) = (scope.clone(), *bucket, term.clone(), value.clone());
+                StoredRow::Entry(IndexEntry { scope, bucket, term, value })
+            })
+        });
+        let documents = documents.map(|(key, document)| StoredRow::Document(key, document));
+        documents
+            .chain(claims)
+            .chain(commits)
+            .chain(blobs)
+            .chain(summaries)
+            .chain(progress)
+            .chain(entries)
+            .collect()
+    }
+
     fn highest_claim(&self, partition: PartitionId) -> Option<Claim> {
         let (&epoch, owner) = self.claims.get(&partition)?.last_key_value()?;
         Some(Claim { epoch, owner: owner.clone() })
@@ -392,6 +427,12 @@ impl Store for MemoryStore {
             StoreErrorKind::Unsupported,
             "a store in memory has no backup: it ends with its process; use a store in a file",
         ))
+    }
+
+    async fn dump(&self, visit: &mut (dyn FnMut(StoredRow) -> bool + Send)) -> Result<(), StoreError> {
+        let rows = self.call().rows();
+        rows.into_iter().all(visit);
+        Ok(())
     }
 
     async fn health(&self) -> Result<StoreHealth, StoreError> {

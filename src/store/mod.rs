@@ -181,6 +181,10 @@ pub trait Store: Send + Sync + 'static {
     /// refuse with a sentence that says what to use instead.
     async fn backup(&self, to: &std::path::Path) -> Result<(), StoreError>;
 
+    /// Shows every row to `visit`, table by table in the order of [`StoredRow`], until it has seen enough
+    /// and returns false. As of one moment only where the backend can do that.
+    async fn dump(&self, visit: &mut (dyn FnMut(StoredRow) -> bool + Send)) -> Result<(), StoreError>;
+
     /// How the store is, and what its acknowledgements are worth.
     async fn health(&self) -> Result<StoreHealth, StoreError>;
 

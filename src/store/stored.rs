@@ -22,6 +22,8 @@ pub enum StoredRow {
     Progress(PartitionId, CommitKey, Bytes),
     /// An entry of the index.
     Entry(IndexEntry),
+    /// A row that is damaged: a sentence that names it.
+    Damaged(String),
 }
 
 /// The tables with a partition's rows, in an order in which they may be written elsewhere: what a

@@ -36,6 +36,8 @@ pub(crate) struct QueueEntry {
     pub group: Arc<str>,
     pub group_number: GroupNumber,
     pub partitions: u16,
+    /// Routing values are spread over so many of the first.
+    pub keyed_partitions: u16,
     pub settings: QueueSettings,
     pub paused: bool,
     pub created_ms: u64,
@@ -222,7 +224,7 @@ impl Catalog {
             return Ok(decode(&key, &document)?);
         }
         let number = self.next_number("counter/groups").await?;
-        let group = GroupDocument { number, partitions, created_ms: now_ms };
+        let group = GroupDocument { number, partitions, keyed_partitions: 0, created_ms: now_ms };
         self.create_document(&key, group).await
     }
 
@@ -312,6 +314,7 @@ fn entry(namespace: &str, name: &str, queue: &QueueDocument, group: &GroupDocume
         group: queue.group.as_str().into(),
         group_number: group.number,
         partitions: group.partitions,
+        keyed_partitions: group.spread(),
         settings: queue.settings.clone(),
         paused: queue.paused,
         created_ms: queue.created_ms,

@@ -27,6 +27,8 @@ use super::owner::bodies::Bodies;
 use super::peer::{PeerServer, PeerService};
 use super::room::Window;
 
+/// How long the ends of attempts may take to be on record.
+const REPORTED_PATIENCE: Duration = Duration::from_secs(15);
 /// How long a stop waits for attempts that were told to end: handlers get their grace and the KILL.
 const REVOKED_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -246,6 +248,12 @@ impl Worker {
             self.pool.revoke_all();
             // Whatever does not end by then is ended with the process.
             let _ = tokio::time::timeout(REVOKED_PATIENCE, self.pool.idle()).await;
+        }
+        // Whoever owns their partitions by now may still be opening them. What is not heard of there
+        // would be taken for interrupted, and run again.
+        if tokio::time::timeout(REPORTED_PATIENCE, self.pool.reported()).await.is_err() {
+            let unreported = self.pool.unreported();
+            warn!(unreported, "ends of attempts could not be reported in time: their jobs run again");
         }
     }
 }

@@ -4,6 +4,7 @@
 pub mod embedded;
 pub mod jobs;
 pub mod processes;
+pub mod proxy;
 pub mod random;
 pub mod server;
 pub mod servers;

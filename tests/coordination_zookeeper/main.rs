@@ -12,7 +12,6 @@ mod access;
 mod cut;
 mod load;
 mod members;
-mod proxy;
 mod tree;
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -20,8 +19,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use common::PATIENCE;
+use common::proxy::Proxy;
 use common::servers::{Servers, Wanted};
-use proxy::Proxy;
 use qdo::coordination::conformance::{Ground, member, partition, seen};
 use qdo::coordination::zookeeper::{ZooKeeperCoordinator, ZooKeeperOptions};
 use qdo::coordination::{

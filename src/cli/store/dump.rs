@@ -6,15 +6,14 @@ use super::super::exit::{Exit, Failure};
 use super::super::out::{Out, say_warning};
 use super::rows::{base64, commit_row, progress_row, summary_row, tokens_row};
 use crate::model::{JobId, PartitionId};
-use crate::store::sqlite::SqliteStore;
-use crate::store::{SegmentKey, StoredRow};
+use crate::store::{SegmentKey, Store, StoredRow};
 
-pub(super) fn run(store: &SqliteStore, out: &Out) -> Result<Exit, Failure> {
+pub(super) async fn run(store: &dyn Store, out: &Out) -> Result<Exit, Failure> {
     let mut stopped = None;
     let mut unreadable: u64 = 0;
-    store.dump(|row| {
+    let mut show = |row| {
         let line = line(&row);
-        unreadable += u64::from(line.get("unreadable").is_some());
+        unreadable += u64::from(line.get("unreadable").is_some() || line["table"] == "damaged");
         match out.line(&line.to_string()) {
             Ok(()) => true,
             Err(failure) => {
@@ -22,13 +21,14 @@ pub(super) fn run(store: &SqliteStore, out: &Out) -> Result<Exit, Failure> {
                 false
             }
         }
-    })?;
+    };
+    store.dump(&mut show).await?;
     if let Some(failure) = stopped {
         return Err(failure);
     }
     if unreadable > 0 {
         say_warning(&format!(
-            "{unreadable} rows cannot be decoded by this version; their bytes are in the dump"
+            "{unreadable} rows are damaged or cannot be decoded by this version: look for \"damaged\" and \"unreadable\" in the dump"
         ));
     }
     Ok(Exit::Ok)
@@ -71,6 +71,7 @@ fn line(row: &StoredRow) -> Value {
             line.insert("commit".to_owned(), as_of.commit.into());
             decoded(line, progress_row(row), row)
         }
+        StoredRow::Damaged(why) => json!({ "table": "damaged", "why": why }),
         StoredRow::Entry(entry) => {
             let value = match entry.scope.starts_with("token/") {
                 true => tokens_row(&entry.value).map_or_else(|| base64(&entry.value), Value::Object),

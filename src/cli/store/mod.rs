@@ -1,50 +1,46 @@
 //! `qdo store`.
 
 mod address;
+mod check;
 mod dump;
+pub(super) mod place;
 mod rows;
 
 use std::path::{Path, PathBuf};
 
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 
-use super::args::{Global, StoreCommand};
+use super::args::{Global, StoreCommand, StorePlace};
 use super::exit::{Exit, Failure};
 use super::out::{Out, say};
-use super::server::STORE_FILE;
 use super::session;
 use crate::client::ClientError;
-use crate::config::Sources;
-use crate::store::Store;
-use crate::store::sqlite::SqliteStore;
+use place::Place;
 
 pub(super) fn run(command: StoreCommand, global: &Global, out: &Out) -> Result<Exit, Failure> {
     match command {
         StoreCommand::Backup { to, data } => backup(&to, data, global),
-        StoreCommand::Dump { data } => dump::run(&open(data, global)?, out),
+        StoreCommand::Dump { place } => {
+            let place = Place::choose(&place, global)?;
+            runtime()?.block_on(async { dump::run(&*place.open().await?, out).await })
+        }
+        StoreCommand::Check { place } => {
+            let place = Place::choose(&place, global)?;
+            runtime()?.block_on(async { check::run(place.open().await?, out).await })
+        }
     }
 }
 
-/// The store of a data folder, for reading; a server may run on it.
-fn open(data: Option<PathBuf>, global: &Global) -> Result<SqliteStore, Failure> {
-    let data = match data {
-        Some(folder) => folder,
-        None => session::load(&Sources::of_process(global.config.clone()))?.data_folder()?,
-    };
-    let file = data.join(STORE_FILE);
-    if !file.exists() {
-        let message = format!("there is no store in {}: name its folder with --data", data.display());
-        return Err(Failure::new(Exit::NotFound, message));
-    }
-    Ok(SqliteStore::open_read_only(&file)?)
+fn runtime() -> Result<Runtime, Failure> {
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.map_err(|error| Failure::failed(format!("cannot start: {error}")))
 }
 
 /// Through the server if one answers, so that its own rights and view of the disk count.
 fn backup(to: &Path, data: Option<PathBuf>, global: &Global) -> Result<Exit, Failure> {
     let to = std::path::absolute(to)
         .map_err(|error| Failure::usage(format!("{} is not a file name: {error}", to.display())))?;
-    let runtime = Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::failed(format!("cannot start: {error}")))?;
+    let runtime = runtime()?;
     let by_server = match data {
         Some(_) => false,
         None => match runtime.block_on(session::client(global)?.backup(&to)) {
@@ -55,8 +51,8 @@ fn backup(to: &Path, data: Option<PathBuf>, global: &Global) -> Result<Exit, Fai
         },
     };
     if !by_server {
-        let store = open(data, global)?;
-        runtime.block_on(store.backup(&to))?;
+        let place = Place::choose(&StorePlace { data, store: None }, global)?;
+        runtime.block_on(async { Ok::<_, Failure>(place.open().await?.backup(&to).await?) })?;
     }
     say(&format!("the store is copied to {}", to.display()));
     Ok(Exit::Ok)

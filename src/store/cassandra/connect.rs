@@ -13,8 +13,8 @@ use scylla::policies::load_balancing::DefaultPolicy;
 use scylla::policies::retry::FallthroughRetryPolicy;
 use scylla::statement::{Consistency, SerialConsistency};
 
-use super::super::StoreError;
 use super::super::checks::invalid;
+use super::super::{StoreError, StoreErrorKind};
 use super::error;
 use super::hedge::Hedge;
 use super::keyspace;
@@ -31,6 +31,7 @@ const REFRESH: Duration = Duration::from_secs(20);
 pub(super) struct Connected {
     pub(super) session: Session,
     pub(super) statements: Statements,
+    pub(super) keyspace: String,
     pub(super) datacenter: String,
     /// Copies of each row in the data centre.
     pub(super) replicas: u32,
@@ -47,10 +48,13 @@ pub(super) async fn connect(
     let session = session(options).await?;
     let datacenter = datacenter(&session, options)?;
     let profiles = profiles(options, &datacenter, reads, writes);
-    let replicas = keyspace::open(&session, options, &datacenter, &profiles.swap).await?;
-    let statements = Statements::prepare(&session, &options.keyspace, &profiles).await?;
+    let replicas = keyspace::open(&session, options, &datacenter, &profiles.swap).await;
+    let replicas = replicas.map_err(|error| with_nodes(&session, &datacenter, error))?;
+    let statements = Statements::prepare(&session, &options.keyspace, &profiles).await;
+    let statements = statements.map_err(|error| with_nodes(&session, &datacenter, error))?;
     let request_timeout = options.request_timeout;
-    Ok(Connected { session, statements, datacenter, replicas, request_timeout })
+    let keyspace = options.keyspace.clone();
+    Ok(Connected { session, statements, keyspace, datacenter, replicas, request_timeout })
 }
 
 async fn session(options: &CassandraOptions) -> Result<Session, StoreError> {
@@ -109,6 +113,17 @@ pub(super) fn nodes_of(session: &Session, datacenter: &str) -> Vec<Arc<Node>> {
     let state = session.get_cluster_state();
     let local = state.get_nodes_info().iter().filter(|node| node.datacenter.as_deref() == Some(datacenter));
     local.cloned().collect()
+}
+
+/// The error, and how many nodes can be reached, if that may be why.
+pub(super) fn with_nodes(session: &Session, datacenter: &str, mut error: StoreError) -> StoreError {
+    let nodes = nodes_of(session, datacenter);
+    let reached = nodes.iter().filter(|node| node.is_connected()).count();
+    if error.kind == StoreErrorKind::Unavailable && reached < nodes.len() {
+        let count = nodes.len();
+        error.message += &format!(" ({reached} of {count} nodes of data centre {datacenter} can be reached)");
+    }
+    error
 }
 
 fn profiles(options: &CassandraOptions, datacenter: &str, reads: Arc<Hedge>, writes: Arc<Hedge>) -> Profiles {

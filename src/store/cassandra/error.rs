@@ -1,8 +1,9 @@
 //! The driver's errors as sentences, by what can be done about them.
 
 use scylla::errors::{
-    ConnectionError, ConnectionPoolError, ConnectionSetupRequestErrorKind, DbError, ExecutionError,
-    MetadataError, MetadataFetchErrorKind, NewSessionError, PrepareError, RequestAttemptError,
+    BrokenConnectionError, ConnectionError, ConnectionPoolError, ConnectionSetupRequestErrorKind, DbError,
+    ExecutionError, MetadataError, MetadataFetchErrorKind, NewSessionError, PrepareError,
+    RequestAttemptError,
 };
 
 use super::super::{StoreError, StoreErrorKind};
@@ -129,11 +130,18 @@ fn reason(error: &ConnectionPoolError) -> String {
                 false => text,
             }
         }
-        ConnectionError::BrokenConnection(error) => {
-            format!("{error}; does the server speak TLS where the settings do not, or the other way round?")
-        }
+        ConnectionError::BrokenConnection(error) => broken(error),
+        ConnectionError::ConnectionSetupRequestError(error) => match error.get_error() {
+            ConnectionSetupRequestErrorKind::BrokenConnection(error) => broken(error),
+            other => other.to_string(),
+        },
         other => other.to_string(),
     }
+}
+
+/// A server that ends a connection before it is one most often speaks TLS, or does not.
+fn broken(error: &BrokenConnectionError) -> String {
+    format!("{error}; does the server speak TLS where the settings do not, or the other way round?")
 }
 
 fn refused_login(error: &ConnectionPoolError) -> Option<StoreError> {

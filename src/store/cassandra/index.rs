@@ -22,9 +22,9 @@ fn value_key(value: &[u8]) -> Vec<u8> {
     }
 }
 
-type EntryRow<'a> = (&'a [u8], &'a [u8], Option<&'a [u8]>);
+pub(super) type EntryRow<'a> = (&'a [u8], &'a [u8], Option<&'a [u8]>);
 
-fn entry((term, key, value): EntryRow<'_>) -> (Bytes, Bytes) {
+pub(super) fn entry((term, key, value): EntryRow<'_>) -> (Bytes, Bytes) {
     (Bytes::copy_from_slice(term), Bytes::copy_from_slice(value.unwrap_or(key)))
 }
 

@@ -18,11 +18,11 @@ const FIRST_PAGE_ROWS: usize = 8;
 const CLAIMS_PAGE_ROWS: usize = 256;
 
 /// The columns of a part after the key of its value.
-type PartRow<'a> = (i32, i32, &'a [u8], &'a [u8]);
+pub(super) type PartRow<'a> = (i32, i32, &'a [u8], &'a [u8]);
 /// The same after a number.
 type NumberedPartRow<'a> = (i64, i32, i32, &'a [u8], &'a [u8]);
 
-fn part((part, parts, hash, bytes): PartRow<'_>) -> Part {
+pub(super) fn part((part, parts, hash, bytes): PartRow<'_>) -> Part {
     Part { part, parts, hash: hash.to_vec(), bytes: bytes.to_vec() }
 }
 
@@ -136,7 +136,7 @@ impl Link {
 
     /// The value of parts that were read. Part 0 of a page may be younger than the rest of the page:
     /// the parts that it counts were durable before it was sent, so they are seen by another read.
-    async fn whole(
+    pub(super) async fn whole(
         &self,
         what: &str,
         parts: Vec<Part>,

@@ -6,6 +6,7 @@ use std::time::Instant;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use scylla::client::session::Session;
 use scylla::deserialize::row::DeserializeRow;
+use scylla::errors::ExecutionError;
 use scylla::response::query_result::{QueryResult, QueryRowsResult};
 use scylla::response::{PagingState, PagingStateResponse};
 use scylla::serialize::row::SerializeRow;
@@ -15,7 +16,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::super::count::{Counters, add};
 use super::super::{StoreError, StoreErrorKind};
-use super::connect::Connected;
+use super::connect::{Connected, with_nodes};
 use super::error;
 use super::hedge::Hedge;
 
@@ -56,6 +57,10 @@ impl Link {
         &self.connected.session
     }
 
+    fn failed(&self, error: &ExecutionError) -> StoreError {
+        with_nodes(self.session(), &self.connected.datacenter, error::of_request(error))
+    }
+
     async fn permit(&self) -> Result<SemaphorePermit<'_>, StoreError> {
         let closed = |_| StoreError::new(StoreErrorKind::Unavailable, "the store is closed");
         self.permits.acquire().await.map_err(closed)
@@ -70,7 +75,7 @@ impl Link {
         let _permit = self.permit().await?;
         let begun = Instant::now();
         let done = self.session().execute_unpaged(statement, values).await;
-        done.map_err(|error| error::of_request(&error))?;
+        done.map_err(|error| self.failed(&error))?;
         self.writes.observe(begun.elapsed());
         add(&self.counters.transactions, 1);
         Ok(())
@@ -92,7 +97,7 @@ impl Link {
             batch.append_statement(statement.clone());
         }
         let _permit = self.permit().await?;
-        self.session().batch(&batch, rows).await.map_err(|error| error::of_request(&error))?;
+        self.session().batch(&batch, rows).await.map_err(|error| self.failed(&error))?;
         add(&self.counters.transactions, 1);
         Ok(())
     }
@@ -115,7 +120,7 @@ impl Link {
     ) -> Result<QueryResult, StoreError> {
         let _permit = self.permit().await?;
         let done = self.session().execute_unpaged(statement, values).await;
-        done.map_err(|error| error::of_request(&error))
+        done.map_err(|error| self.failed(&error))
     }
 
     /// Rows of a read that has few of them.
@@ -127,7 +132,7 @@ impl Link {
         let _permit = self.permit().await?;
         let begun = Instant::now();
         let result = self.session().execute_unpaged(statement, values).await;
-        let result = result.map_err(|error| error::of_request(&error))?;
+        let result = result.map_err(|error| self.failed(&error))?;
         self.reads.observe(begun.elapsed());
         result.into_rows_result().map_err(|error| error::unreadable("an answer", error))
     }
@@ -161,7 +166,7 @@ impl<V: SerializeRow> Pages<'_, V> {
         self.statement.set_page_size(self.rows);
         let _permit = self.link.permit().await?;
         let page = self.link.session().execute_single_page(&self.statement, &self.values, state).await;
-        let (page, next) = page.map_err(|error| error::of_request(&error))?;
+        let (page, next) = page.map_err(|error| self.link.failed(&error))?;
         if let PagingStateResponse::HasMorePages { state } = next {
             self.state = Some(state);
         }

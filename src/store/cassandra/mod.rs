@@ -36,6 +36,7 @@ use link::Link;
 
 mod connect;
 mod documents;
+mod dump;
 mod error;
 mod health;
 mod hedge;
@@ -50,6 +51,7 @@ mod schema;
 mod statements;
 mod tls;
 
+pub(crate) use keyspace::CREATION_OFF;
 pub use options::{CassandraOptions, Replication};
 
 /// A store in a Cassandra cluster.

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use super::super::count::add;
 use super::super::{
     Append, AppendOutcome, BlobChunk, Claim, CommitKey, Document, IndexEntry, SegmentKey, Store,
-    StoreCounters, StoreError, StoreErrorKind, StoreHealth, StoredCommit, SwapOutcome, WriteOutcome, checks,
+    StoreCounters, StoreError, StoreErrorKind, StoreHealth, StoredCommit, StoredRow, SwapOutcome,
+    WriteOutcome, checks,
 };
 use super::link::{Link, first_row};
 use super::{CassandraStore, error};
@@ -208,6 +209,10 @@ impl Store for CassandraStore {
             StoreErrorKind::Unsupported,
             "a store in Cassandra is backed up with its own tools: take a snapshot with nodetool on every node",
         ))
+    }
+
+    async fn dump(&self, visit: &mut (dyn FnMut(StoredRow) -> bool + Send)) -> Result<(), StoreError> {
+        self.call().dump(visit).await
     }
 
     async fn health(&self) -> Result<StoreHealth, StoreError> {

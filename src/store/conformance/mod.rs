@@ -19,6 +19,7 @@ use super::*;
 
 mod claims;
 mod documents;
+mod dump;
 mod index;
 mod journal;
 mod load;
@@ -26,6 +27,7 @@ mod state;
 
 pub use claims::*;
 pub use documents::*;
+pub use dump::*;
 pub use index::*;
 pub use journal::*;
 pub use load::*;
@@ -73,6 +75,7 @@ macro_rules! store_conformance {
             large_rows_come_back_whole
             many_partitions_append_at_once
             a_read_sees_what_was_acknowledged_before
+            a_dump_shows_every_row_once
             counters_rise_and_rest
             health_says_what_is_durable
             the_clock_is_that_of_today

@@ -1,55 +1,82 @@
 //! Every row of a store, in the order of the tables and their keys, as of one moment.
 
 use bytes::Bytes;
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
+use tokio::sync::mpsc;
 
 use super::super::{Claim, CommitKey, Document, IndexEntry, SegmentKey, StoreError, StoredRow};
 use super::SqliteStore;
+use super::read::value;
 use super::schema::read_epoch;
 use crate::model::PartitionId;
 
-type Read = fn(&Row<'_>) -> rusqlite::Result<StoredRow>;
+/// Rows that are read before they are shown.
+const ROWS_AHEAD: usize = 64;
 
-const SELECTS: [(&str, Read); 7] = [
-    ("SELECT key, version, value FROM documents ORDER BY key", document),
-    ("SELECT grp, part, epoch, owner FROM claims ORDER BY grp, part, epoch", claim),
-    (
-        "SELECT grp, part, epoch, segment, number, row FROM commits ORDER BY grp, part, epoch, segment, number",
-        commit,
-    ),
-    (
-        "SELECT grp, part, epoch, segment, blob, chunk, bytes FROM blobs ORDER BY grp, part, epoch, segment, blob, chunk",
-        blob,
-    ),
-    (
-        "SELECT grp, part, epoch, segment, as_of, summary FROM summaries ORDER BY grp, part, epoch, segment, as_of",
-        summary,
-    ),
-    ("SELECT grp, part, epoch, number, progress FROM progress ORDER BY grp, part, epoch, number", progress),
-    ("SELECT scope, bucket, term, value FROM entries ORDER BY scope, bucket, term, value", entry),
+/// A table, the columns of its key, those beside them, and what a row of them is.
+type Table =
+    (&'static str, &'static [&'static str], &'static str, fn(&Row<'_>) -> rusqlite::Result<StoredRow>);
+
+const TABLES: [Table; 7] = [
+    ("documents", &["key"], ", version, value, sum", document),
+    ("claims", &["grp", "part", "epoch"], ", owner", claim),
+    ("commits", &["grp", "part", "epoch", "segment", "number"], ", row, sum", commit),
+    ("blobs", &["grp", "part", "epoch", "segment", "blob", "chunk"], ", bytes, sum", blob),
+    ("summaries", &["grp", "part", "epoch", "segment", "as_of"], ", summary, sum", summary),
+    ("progress", &["grp", "part", "epoch", "number"], ", progress, sum", progress),
+    ("entries", &["scope", "bucket", "term", "value"], "", entry),
 ];
 
 impl SqliteStore {
-    /// Shows every row to `visit`, until it says that it has seen enough by returning false. Blocks.
     /// One read transaction is held: the write-ahead log of a running owner grows meanwhile.
-    pub fn dump(&self, mut visit: impl FnMut(StoredRow) -> bool) -> Result<(), StoreError> {
-        self.readers.read_now(|connection| all(connection, &mut visit))
+    pub(super) async fn dump_to(
+        &self,
+        visit: &mut (dyn FnMut(StoredRow) -> bool + Send),
+    ) -> Result<(), StoreError> {
+        let (rows, mut read) = mpsc::channel(ROWS_AHEAD);
+        let reading = self.get(move |connection| all(connection, &mut |row| rows.blocking_send(row).is_ok()));
+        let showing = async move {
+            while let Some(row) = read.recv().await {
+                if !visit(row) {
+                    return;
+                }
+            }
+        };
+        tokio::join!(reading, showing).0
     }
 }
 
 fn all(connection: &Connection, visit: &mut dyn FnMut(StoredRow) -> bool) -> rusqlite::Result<()> {
     // Ended when it is dropped, however this ends.
     let transaction = connection.unchecked_transaction()?;
-    for (select, read) in SELECTS {
-        let mut statement = transaction.prepare(select)?;
+    for (table, key, others, read) in TABLES {
+        let key = key.join(", ");
+        let mut statement =
+            transaction.prepare(&format!("SELECT {key}{others} FROM {table} ORDER BY {key}"))?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            if !visit(read(row)?) {
+            let row = read(row).unwrap_or_else(|error| damaged(table, &key, row, &error));
+            if !visit(row) {
                 return Ok(());
             }
         }
     }
     Ok(())
+}
+
+fn damaged(table: &str, key: &str, row: &Row<'_>, error: &rusqlite::Error) -> StoredRow {
+    let named = key.split(", ").map(|column| match row.get_ref(column) {
+        Ok(ValueRef::Integer(number)) => format!("{column} {number}"),
+        Ok(ValueRef::Text(text)) => format!("{column} {:?}", String::from_utf8_lossy(text)),
+        Ok(ValueRef::Blob(bytes)) => {
+            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("{column} {hex}")
+        }
+        _ => format!("{column} ?"),
+    });
+    let named = named.collect::<Vec<_>>().join(", ");
+    StoredRow::Damaged(format!("a row of {table} ({named}) can't be read: {error}"))
 }
 
 fn bytes(row: &Row<'_>, column: usize) -> rusqlite::Result<Bytes> {
@@ -69,7 +96,7 @@ fn segment(row: &Row<'_>) -> rusqlite::Result<SegmentKey> {
 }
 
 fn document(row: &Row<'_>) -> rusqlite::Result<StoredRow> {
-    let document = Document { version: number(row, 1)?, value: bytes(row, 2)? };
+    let document = Document { version: number(row, 1)?, value: value(row, 2)? };
     Ok(StoredRow::Document(row.get(0)?, document))
 }
 
@@ -79,15 +106,15 @@ fn claim(row: &Row<'_>) -> rusqlite::Result<StoredRow> {
 }
 
 fn commit(row: &Row<'_>) -> rusqlite::Result<StoredRow> {
-    Ok(StoredRow::Commit(segment(row)?, number(row, 4)?, bytes(row, 5)?))
+    Ok(StoredRow::Commit(segment(row)?, number(row, 4)?, value(row, 5)?))
 }
 
 fn blob(row: &Row<'_>) -> rusqlite::Result<StoredRow> {
-    Ok(StoredRow::Blob(segment(row)?, number(row, 4)?, row.get(5)?, bytes(row, 6)?))
+    Ok(StoredRow::Blob(segment(row)?, number(row, 4)?, row.get(5)?, value(row, 6)?))
 }
 
 fn summary(row: &Row<'_>) -> rusqlite::Result<StoredRow> {
-    Ok(StoredRow::Summary(segment(row)?, as_of_key(row.get(4)?), bytes(row, 5)?))
+    Ok(StoredRow::Summary(segment(row)?, as_of_key(row.get(4)?), value(row, 5)?))
 }
 
 /// A commit of any epoch, from how the tables hold it.
@@ -98,7 +125,7 @@ pub(super) fn as_of_key(as_of: [u8; 20]) -> CommitKey {
 
 fn progress(row: &Row<'_>) -> rusqlite::Result<StoredRow> {
     let as_of = CommitKey { epoch: read_epoch(row.get(2)?), commit: number(row, 3)? };
-    Ok(StoredRow::Progress(partition(row)?, as_of, bytes(row, 4)?))
+    Ok(StoredRow::Progress(partition(row)?, as_of, value(row, 4)?))
 }
 
 fn entry(row: &Row<'_>) -> rusqlite::Result<StoredRow> {
@@ -112,58 +139,34 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<StoredRow> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::{Append, BlobChunk, Store, WriteOutcome};
+    use super::super::super::{Append, Store};
     use super::super::SqliteOptions;
     use super::*;
     use crate::model::Epoch;
 
     #[tokio::test]
-    async fn a_dump_shows_every_row_once() {
+    async fn a_damaged_row_is_shown_as_that_among_the_others() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let store = SqliteStore::open(&folder.path().join("s"), SqliteOptions::default()).expect("a store");
-        let partition = PartitionId { group: 7, index: 3 };
+        let file = folder.path().join("s");
+        let store = SqliteStore::open(&file, SqliteOptions::default()).expect("a store");
         let epoch = Epoch { number: 1, incarnation: u64::MAX };
-        let segment = SegmentKey { partition, epoch, segment: 2 };
-        let as_of = CommitKey { epoch, commit: 9 };
-        let text = |text: &'static str| Bytes::from_static(text.as_bytes());
-        let claim = Claim { epoch, owner: text("me") };
-        let entry =
-            IndexEntry { scope: "token/7/3".into(), bucket: u64::MAX, term: text("t"), value: text("v") };
-        let chunk = BlobChunk { blob: u64::MAX, chunk: 1, bytes: text("blob") };
-        store.swap_document("queue/a", None, Some(text("{}"))).await;
-        assert_eq!(store.insert_claim(partition, claim.clone()).await, WriteOutcome::Durable);
-        let append =
-            Append { segment, commit: 9, row: text("row"), blobs: vec![chunk], entries: vec![entry.clone()] };
-        store.append(append).await;
-        store.put_summary(segment, as_of, text("summary")).await;
-        store.put_progress(partition, as_of, text("progress")).await;
-
+        let segment = SegmentKey { partition: PartitionId { group: 7, index: 3 }, epoch, segment: 2 };
+        for commit in 0..3 {
+            let row = Bytes::from_static(b"row");
+            store.append(Append { segment, commit, row, blobs: Vec::new(), entries: Vec::new() }).await;
+        }
+        let spoil = Connection::open(&file).expect("a connection");
+        spoil.execute("UPDATE commits SET row = x'01' WHERE number = 1", ()).expect("it is spoilt");
         let mut seen = Vec::new();
-        store
-            .dump(|row| {
-                seen.push(row);
-                true
-            })
-            .expect("readable");
-        let StoredRow::Document(key, _) = seen.remove(0) else { panic!("documents come first") };
-        assert_eq!(key, "queue/a");
-        let expected = [
-            StoredRow::Claim(partition, claim),
-            StoredRow::Commit(segment, 9, text("row")),
-            StoredRow::Blob(segment, u64::MAX, 1, text("blob")),
-            StoredRow::Summary(segment, as_of, text("summary")),
-            StoredRow::Progress(partition, as_of, text("progress")),
-            StoredRow::Entry(entry),
-        ];
-        assert_eq!(seen, expected);
-
-        let mut count = 0;
-        store
-            .dump(|_| {
-                count += 1;
-                count < 2
-            })
-            .expect("readable");
-        assert_eq!(count, 2, "it stops when it is told to");
+        let mut see = |row| {
+            seen.push(row);
+            true
+        };
+        store.dump(&mut see).await.expect("readable");
+        let [StoredRow::Commit(_, 0, _), StoredRow::Damaged(why), StoredRow::Commit(_, 2, _)] = &seen[..]
+        else {
+            panic!("{seen:?}")
+        };
+        assert!(why.contains("commits") && why.contains("grp 7") && why.contains("number 1"), "{why}");
     }
 }

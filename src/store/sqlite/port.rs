@@ -167,6 +167,10 @@ impl Store for SqliteStore {
         self.copy_to(to).await
     }
 
+    async fn dump(&self, visit: &mut (dyn FnMut(StoredRow) -> bool + Send)) -> Result<(), StoreError> {
+        self.dump_to(visit).await
+    }
+
     async fn health(&self) -> Result<StoreHealth, StoreError> {
         add(&self.counters.calls, 1);
         // A read that succeeds: the file is there and can be read.

@@ -93,12 +93,17 @@ impl Catalog {
             )));
         }
         if partitions > group.partitions {
+            group.keyed_partitions = group.spread();
             group.partitions = partitions;
             self.swap(&key, Some(version), Some(&group)).await?;
         }
         // All queues of the group have them.
         for other in self.queues_of(PartitionId { group: known.group_number, index: 0 }) {
-            self.remember(QueueEntry { partitions: group.partitions, ..(*other).clone() });
+            self.remember(QueueEntry {
+                partitions: group.partitions,
+                keyed_partitions: group.spread(),
+                ..(*other).clone()
+            });
         }
         self.changed_here();
         self.numbered(queue.number).ok_or_else(gone)

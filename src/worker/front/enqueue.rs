@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use futures_util::future::try_join_all;
 
 use crate::model::view::Enqueued;
-use crate::model::{NewJob, PartitionId};
+use crate::model::{NewJob, PartitionId, SLOTS};
 use crate::telemetry::names;
 use crate::worker::RequestError;
 use crate::worker::catalog::QueueEntry;
@@ -21,7 +21,7 @@ impl Front {
         let partitions = usize::from(queue.partitions.max(1));
         let at = |index: usize| PartitionId { group: queue.group_number, index: index as u16 };
         if let Some(value) = job.key.as_deref().or(job.token.as_deref()) {
-            return at(slot(value) % partitions);
+            return at(slot(value) % usize::from(queue.keyed_partitions.max(1)));
         }
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let Some(neighbours) = self.shared.cluster.as_deref() else { return at(turn % partitions) };
@@ -78,10 +78,10 @@ impl Front {
 }
 
 /// A routing value's slot: FNV-1a (<http://www.isthe.com/chongo/tech/comp/fnv/>) over its bytes,
-/// in 0 … 4,095.
+/// in 0 … [`SLOTS`] - 1.
 fn slot(value: &str) -> usize {
     let hash = value.bytes().fold(0xCBF2_9CE4_8422_2325u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
     });
-    (hash >> 52) as usize
+    (hash >> (64 - SLOTS.trailing_zeros())) as usize
 }

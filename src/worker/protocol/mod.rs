@@ -22,6 +22,7 @@
 
 mod calls;
 mod event;
+mod look;
 mod release;
 mod take_over;
 #[cfg(test)]
@@ -36,6 +37,7 @@ use crate::store::StoreError;
 
 pub use calls::{Reply, Request, perform};
 pub use event::{Accepted, Effect, Event, NewCommit, NewProgress};
+pub(crate) use look::look;
 
 use calls::{Calls, Outcome, What};
 use release::Releases;

@@ -3,11 +3,12 @@
 //! Which segments have such jobs the owner knows; which jobs of a segment, its memory or its
 //! summary; their bodies come from the rows of exactly those commits.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures_util::future::try_join_all;
 
 use crate::engine::{JobLook, PlaceOfJob, SegmentLook, StateOfJob};
 use crate::model::row::{CommitRef, Place, SummaryRow};
@@ -20,6 +21,9 @@ use super::{Reader, reason_in_store};
 
 /// Jobs that are looked at for one page: a filter that finds little answers a short page.
 const LOOKED_AT_MAX: usize = 20_000;
+
+/// Jobs whose rows are read at once.
+const TOGETHER: usize = 128;
 
 /// A page, and where the next begins.
 pub(crate) struct Page {
@@ -45,14 +49,20 @@ impl Reader {
             if filter.newest_first {
                 jobs.reverse();
             }
-            let wanted = jobs.into_iter().filter(|job| wants(job, queue.number, filter, after));
-            for job in wanted {
-                if page.jobs.len() >= limit || looked_at >= LOOKED_AT_MAX {
+            jobs.retain(|job| wants(job, queue.number, filter, after));
+            let mut wanted = &jobs[..];
+            while !wanted.is_empty() {
+                let room = (limit - page.jobs.len()).min(LOOKED_AT_MAX - looked_at);
+                if room == 0 {
                     return Ok(page);
                 }
-                looked_at += 1;
-                page.next = Some(job.place);
-                page.jobs.extend(self.listed(&look, &job, queue, filter).await?);
+                let (now, later) = wanted.split_at(room.min(TOGETHER).min(wanted.len()));
+                let reader = self.with_rows(rows_of(now)).await?;
+                let listed = now.iter().map(|job| reader.listed(&look, job, queue, filter));
+                page.jobs.extend(try_join_all(listed).await?.into_iter().flatten());
+                looked_at += now.len();
+                page.next = now.last().map(|job| job.place);
+                wanted = later;
             }
         }
         page.next = None;
@@ -119,6 +129,13 @@ impl Reader {
         };
         Ok(Some(self.view(job.id, &state, story, queue, false).await?))
     }
+}
+
+/// The commits that say what jobs are and what came of them last.
+fn rows_of(jobs: &[JobLook]) -> BTreeSet<CommitRef> {
+    let places = jobs.iter().map(|job| job.place);
+    let written = places.map(|at| CommitRef { epoch_number: at.epoch_number, commit: at.commit });
+    written.chain(jobs.iter().filter_map(|job| job.row.last)).collect()
 }
 
 /// Due since it was summarised.

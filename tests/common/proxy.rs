@@ -23,15 +23,38 @@ pub struct Proxy {
     way: Arc<watch::Sender<Way>>,
 }
 
+/// Tries of finding a port that is free on several addresses.
+const PORTS_TRIED_MAX: usize = 100;
+
 impl Proxy {
     pub async fn start(server: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::forward(TcpListener::bind("127.0.0.1:0").await.unwrap(), server)
+    }
+
+    /// One for each server, on the server's own host, all with the same port: clients that hear of
+    /// hosts from each other take their port to be everywhere the same.
+    pub async fn with_one_port(servers: &[String]) -> Vec<Self> {
+        let hosts: Vec<&str> = servers.iter().map(|server| server.rsplit_once(':').unwrap().0).collect();
+        'port: for _ in 0..PORTS_TRIED_MAX {
+            let mut listeners = vec![TcpListener::bind((hosts[0], 0)).await.unwrap()];
+            let port = listeners[0].local_addr().unwrap().port();
+            for host in &hosts[1..] {
+                let Ok(listener) = TcpListener::bind((*host, port)).await else { continue 'port };
+                listeners.push(listener);
+            }
+            let pairs = listeners.into_iter().zip(servers);
+            return pairs.map(|(listener, server)| Self::forward(listener, server)).collect();
+        }
+        panic!("no port is free on all of {hosts:?}");
+    }
+
+    fn forward(listener: TcpListener, server: &str) -> Self {
         let address = listener.local_addr().unwrap();
         let way = Arc::new(watch::Sender::new(Way::Open));
         let (server, seen) = (server.to_owned(), way.subscribe());
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(forward(client, server.clone(), seen.clone()));
+                tokio::spawn(carry(client, server.clone(), seen.clone()));
             }
         });
         Self { address, way }
@@ -54,7 +77,7 @@ impl Proxy {
     }
 }
 
-async fn forward(client: TcpStream, server: String, mut way: watch::Receiver<Way>) {
+async fn carry(client: TcpStream, server: String, mut way: watch::Receiver<Way>) {
     if *way.borrow() == Way::Closed {
         return;
     }
