@@ -31,9 +31,6 @@ mod plan;
 mod renumber;
 mod write;
 
-#[cfg(test)]
-mod tests;
-
 use std::time::Duration;
 
 use serde::Serialize;
@@ -43,7 +40,7 @@ use super::stored::{RowPage, Table};
 use super::{Store, StoreError};
 use crate::model::PartitionId;
 use catalog::{Group, SourceCatalog, TargetCatalog};
-use plan::{At, Plan, Planned};
+use plan::{At, Planned};
 use renumber::Renumber;
 use write::Writer;
 
@@ -168,7 +165,7 @@ struct Copy<'a> {
 }
 
 impl Copy<'_> {
-    async fn groups(&mut self, source: &SourceCatalog, mut target: TargetCatalog) -> Result<(), CopyError> {
+    async fn groups(&mut self, source: &SourceCatalog, target: TargetCatalog) -> Result<(), CopyError> {
         let numbers = self.planned.plan.renumber();
         for (name, group) in &source.groups {
             let at = self.planned.plan.at.clone();

@@ -64,7 +64,7 @@ impl Renumber {
             return Ok(row);
         }
         Ok(match row {
-            StoredRow::Document(key, document) => StoredRow::Document(key, document),
+            other @ (StoredRow::Document(..) | StoredRow::Damaged(_)) => other,
             StoredRow::Claim(id, Claim { epoch, owner }) => {
                 StoredRow::Claim(self.partition(id), Claim { epoch, owner })
             }

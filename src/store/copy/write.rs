@@ -104,8 +104,9 @@ impl<'a> Writer<'a> {
                 self.store.put_progress(partition, as_of, progress).await.into()
             }
             StoredRow::Entry(entry) => self.store.put_entries(vec![entry]).await.into(),
-            // They are not rows of a partition.
+            // They are not rows of a partition, or not read as such.
             StoredRow::Document(..) => Trial(Tried::Done),
+            StoredRow::Damaged(what) => Trial::failed(StoreError::new(StoreErrorKind::Damaged, what).into()),
         }
     }
 }

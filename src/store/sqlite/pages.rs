@@ -3,7 +3,6 @@
 //! A cursor is the key of the last row of a page, as JSON. It stays good for ever, since rows are
 //! never changed.
 
-use bytes::Bytes;
 use rusqlite::types::Value as Column;
 use rusqlite::{Connection, Row, params_from_iter};
 use serde_json::Value;
@@ -189,6 +188,7 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use proptest::prelude::*;
 
     use super::super::super::{Append, Store, WriteOutcome};
