@@ -595,7 +595,8 @@ ones that are still kept. Nothing runs in the target before its queue is there a
 may be killed at any time: run it again, and it goes on from where it was; no job is lost or there twice.
 
 Job ids stay as they are if the target has had no queues yet. In a target that has, all of them get
-another beginning, and this is said in the end. Queues whose names the target has are refused before
+another beginning, and this is said in the end; an enqueue of the last minutes that is repeated with
+its token then makes a second job. Queues whose names the target has are refused before
 anything is written.
 
 From the beginning of the copy no server starts on the source any more, since jobs would run twice.

@@ -98,7 +98,7 @@ fn tell(report: &CopyReport, options: &CopyOptions, seconds: f64) {
     if report.groups_raised_by > 0 {
         say_warning(
             "JOB IDS HAVE CHANGED: the target had queues before, so the copied jobs' ids have another beginning there \
-             (the first 7 characters; the rest has stayed)",
+             (the first 7 characters; the rest has stayed); tokens of the last ten minutes are not known there",
         );
     }
     if !report.left.is_empty() {

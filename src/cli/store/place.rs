@@ -10,7 +10,7 @@ use super::super::args::{Global, StorePlace};
 use super::super::exit::{Exit, Failure};
 use super::super::server::STORE_FILE;
 use super::super::session;
-use super::address::StoreAddress;
+use super::address::{AddressError, StoreAddress};
 use crate::config::{Loaded, Sources};
 use crate::store::Store;
 use crate::store::sqlite::SqliteStore;
@@ -46,8 +46,10 @@ impl Place {
         if text == CASSANDRA {
             return Self::cassandra(loaded, None);
         }
-        let address = text.parse().map_err(|error| {
-            Failure::usage(format!("--store {text}: {error}, or cassandra for the configured one"))
+        let address = text.parse().map_err(|error: AddressError| {
+            Failure::usage(format!(
+                "--store {text:?}: {error}; stores are named sqlite:FILE, cassandra:HOST[,HOST]/KEYSPACE, or cassandra for the configured one"
+            ))
         })?;
         match address {
             StoreAddress::Sqlite(path) => Ok(Self::File(path)),
