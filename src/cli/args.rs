@@ -7,6 +7,7 @@ use clap_complete::Shell;
 
 use super::exit::EXIT_HELP;
 use super::out::{Color, Format};
+use super::store::address::StoreAddress;
 use crate::model::{JobId, JobState, PartitionId, Span};
 
 const EXAMPLES: &str = "\
@@ -577,6 +578,52 @@ Examples:
         #[command(flatten)]
         place: StorePlace,
     },
+    /// Copy all queues with all their jobs into another store: from one server's file to a cluster
+    #[command(after_help = COPY_HELP)]
+    Copy(CopyArgs),
+}
+
+const COPY_HELP: &str = "\
+Examples:
+  qdo store copy --from sqlite:/var/lib/qdo --to cassandra:10.0.0.1,10.0.0.2/qdo
+  qdo store copy --from sqlite:/var/lib/qdo --to-config /etc/qdo/cluster.toml
+  qdo store copy --from sqlite:old.sqlite --to sqlite:new.sqlite
+
+Stop the server first; let it end its running jobs (SIGTERM, not kill). All comes along: jobs that
+wait, are scheduled or have failed, with bodies, headers, keys, attempts and history, and finished
+ones that are still kept. Nothing runs in the target before its queue is there as a whole. The copy
+may be killed at any time: run it again, and it goes on from where it was; no job is lost or there twice.
+
+Job ids stay as they are if the target has had no queues yet. In a target that has, all of them get
+another beginning, and this is said in the end; an enqueue of the last minutes that is repeated with
+its token then makes a second job. Queues whose names the target has are refused before
+anything is written.
+
+From the beginning of the copy no server starts on the source any more, since jobs would run twice.
+For a rehearsal give --keep; --take-back undoes it. Workers that run on the target already see a
+copied queue once any queue is created or changed there, or they are restarted.";
+
+/// What to copy.
+#[derive(Args, Debug)]
+pub(super) struct CopyArgs {
+    /// The source, on which no server may run: sqlite:FILE, or the data folder in place of the file
+    #[arg(long, value_name = "STORE")]
+    pub from: StoreAddress,
+    /// The target: cassandra:HOST[:PORT][,HOST…]/KEYSPACE, or sqlite:FILE
+    #[arg(long, value_name = "STORE", required_unless_present_any = ["to_config", "take_back"])]
+    pub to: Option<StoreAddress>,
+    /// A cluster's configuration, for passwords, TLS and the rest of its section [cassandra]
+    #[arg(long, value_name = "FILE")]
+    pub to_config: Option<PathBuf>,
+    /// Let servers go on using the source: for a rehearsal, since jobs of both places run
+    #[arg(long)]
+    pub keep: bool,
+    /// Begin anew where the target holds an unfinished copy that this cannot go on with
+    #[arg(long)]
+    pub anew: bool,
+    /// Copy nothing; let servers use the source again that was copied from
+    #[arg(long, conflicts_with_all = ["to", "to_config", "keep", "anew"])]
+    pub take_back: bool,
 }
 
 /// Which store; by default the configured one.

@@ -173,7 +173,8 @@ impl Reader {
     /// Looks into the summary of a segment that is not in memory.
     async fn state_in(&self, look: &SegmentLook, id: JobId) -> Result<Option<FoundIn>, RequestError> {
         let jobs = self.jobs_of(look).await?;
-        let Some(job) = jobs.into_iter().find(|job| job.id == id) else { return Ok(None) };
+        // A job that was written again in the same segment is there twice: the later row counts.
+        let Some(job) = jobs.into_iter().rev().find(|job| job.id == id) else { return Ok(None) };
         if let Some(moved_to) = job.row.moved_to {
             return Ok(Some(FoundIn::MovedTo(moved_to)));
         }
