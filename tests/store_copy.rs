@@ -267,7 +267,9 @@ fn raised(id: JobId, by: u32) -> JobId {
 fn seen(job: &JobView) -> serde_json::Value {
     let mut view = serde_json::to_value(job).unwrap();
     // Whether it is in memory decides how its state is explained.
-    ["id", "partition", "reason"].map(|fact| view.as_object_mut().unwrap().remove(fact));
+    for fact in ["id", "partition", "reason"] {
+        view.as_object_mut().unwrap().remove(fact);
+    }
     view
 }
 
