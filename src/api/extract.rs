@@ -8,7 +8,11 @@ use axum::http::request::Parts;
 use super::error::{Problem, ProblemKind};
 use super::front::App;
 use super::guard::Connection;
-use crate::model::{JobId, check};
+use crate::model::{JobId, PartitionId, check};
+use crate::worker::look::view::parse_partition;
+
+/// Bytes of what names a worker.
+const WORKER_BYTES_MAX: usize = 512;
 
 /// A namespace.
 pub(super) struct NamespacePath {
@@ -25,6 +29,16 @@ pub(super) struct QueuePath {
 pub(super) struct JobPath {
     pub namespace: String,
     pub id: JobId,
+}
+
+/// A partition.
+pub(super) struct PartitionPath {
+    pub partition: PartitionId,
+}
+
+/// A worker, by id or name.
+pub(super) struct WorkerPath {
+    pub worker: String,
 }
 
 async fn params(parts: &mut Parts) -> Result<RawPathParams, Problem> {
@@ -68,6 +82,43 @@ impl FromRequestParts<Arc<App>> for JobPath {
         })?;
         Ok(Self { namespace, id })
     }
+}
+
+impl FromRequestParts<Arc<App>> for PartitionPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Problem> {
+        let params = params(parts).await?;
+        let part = |field| params.iter().find(|(known, _)| *known == field).map_or("", |(_, text)| text);
+        let text = format!("{}/{}", part("group"), part("index"));
+        Ok(Self { partition: partition("partition", &text)? })
+    }
+}
+
+impl FromRequestParts<Arc<App>> for WorkerPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Problem> {
+        let params = params(parts).await?;
+        let worker = params.iter().find(|(known, _)| *known == "worker").map_or("", |(_, text)| text);
+        Ok(Self { worker: worker_text("worker", worker)?.to_owned() })
+    }
+}
+
+/// `group/index`.
+pub(super) fn partition(field: &str, text: &str) -> Result<PartitionId, Problem> {
+    parse_partition(text).ok_or_else(|| {
+        let message = format!("is {:?}, and not two numbers like 3/0", check::shortened(text));
+        Problem::field(field, &message)
+    })
+}
+
+/// An id or a name of a worker: looked for, so that any short text will do.
+pub(super) fn worker_text<'a>(field: &str, text: &'a str) -> Result<&'a str, Problem> {
+    if text.is_empty() || text.len() > WORKER_BYTES_MAX || text.contains(char::is_control) {
+        return Err(Problem::field(field, &format!("must be 1 to {WORKER_BYTES_MAX} bytes of text")));
+    }
+    Ok(text)
 }
 
 impl FromRequestParts<Arc<App>> for Connection {

@@ -13,13 +13,18 @@ use futures_util::stream;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use crate::model::cluster::{ClusterView, DrainView, PartitionPage, PartitionView, PlanView, StoreView};
 use crate::model::view::{
     Affected, Counts, Enqueued, HistoryEvent, JobPage, JobView, QueuePage, QueueView, Rates,
 };
 use crate::model::{Due, JobId, JobState, NewJob, PartitionId, QueueSettings};
 use crate::store::StoreCounters;
-use crate::worker::{DeleteQueue, JobCommand, JobFilter, OutputStream, RequestError, Requests};
+use crate::worker::{
+    DeleteQueue, JobCommand, JobFilter, OutputStream, PartitionFilter, PlannedChange, RequestError, Requests,
+};
 
+/// Who it says it is.
+const WORKER: &str = "a:1:0";
 const PARTITION: PartitionId = PartitionId { group: 1, index: 0 };
 
 #[derive(Default)]
@@ -32,6 +37,8 @@ struct State {
     unready: Option<String>,
     panics: bool,
     backups: Vec<std::path::PathBuf>,
+    filters: Vec<PartitionFilter>,
+    drained: Vec<(String, bool)>,
 }
 
 struct Queue {
@@ -122,6 +129,16 @@ impl Fake {
     /// Files that backups were made to.
     pub fn backups(&self) -> Vec<std::path::PathBuf> {
         self.lock().backups.clone()
+    }
+
+    /// Which partitions were asked for.
+    pub fn filters(&self) -> Vec<PartitionFilter> {
+        self.lock().filters.clone()
+    }
+
+    /// Workers that were asked to drain, or not to.
+    pub fn drained(&self) -> Vec<(String, bool)> {
+        self.lock().drained.clone()
     }
 
     /// Attempts of that queue were interrupted by a pause.
@@ -463,6 +480,69 @@ impl Requests for Fake {
         let mut state = self.asked()?;
         state.queue_mut(namespace, queue)?.paused = false;
         state.queue_view(namespace, queue)
+    }
+
+    async fn cluster(&self) -> Result<ClusterView, RequestError> {
+        drop(self.asked()?);
+        Ok(ClusterView {
+            answered_by: Some(WORKER.to_owned()),
+            sure: true,
+            partitions: 1,
+            partitions_without_owner: 0,
+            workers: Vec::new(),
+            missing: Vec::new(),
+            store: StoreView { backend: Some("a double".to_owned()), ..StoreView::default() },
+            coordinator: None,
+        })
+    }
+
+    async fn partitions(&self, filter: PartitionFilter) -> Result<PartitionPage, RequestError> {
+        self.lock().filters.push(filter.clone());
+        let partitions = vec![self.partition(PARTITION).await?];
+        let here = filter.after.is_none_or(|after| PARTITION > after);
+        Ok(PartitionPage {
+            partitions: if here { partitions } else { Vec::new() },
+            missing: Vec::new(),
+            cursor: None,
+        })
+    }
+
+    async fn partition(&self, partition: PartitionId) -> Result<PartitionView, RequestError> {
+        drop(self.asked()?);
+        if partition != PARTITION {
+            return Err(RequestError::NotFound(format!("there is no partition {partition}")));
+        }
+        Ok(PartitionView {
+            partition: partition.to_string(),
+            namespace: "default".to_owned(),
+            group: "q".to_owned(),
+            queues: vec!["q".to_owned()],
+            owner: Some(WORKER.to_owned()),
+            owner_name: Some("a".to_owned()),
+            epoch: None,
+            since: None,
+            counts: Some(Counts::default()),
+            oldest_waiting_seconds: None,
+            last_minute: Some(Rates::default()),
+            counted_at: None,
+            jobs_since: None,
+            trouble: None,
+        })
+    }
+
+    async fn plan(&self, change: PlannedChange) -> Result<PlanView, RequestError> {
+        drop(self.asked()?);
+        let (join, leave) = match change {
+            PlannedChange::Join(name) => (Some(name), None),
+            PlannedChange::Leave(worker) => (None, Some(worker)),
+        };
+        let (moves, workers, without_owner) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(PlanView { join, leave, partitions: 1, moves, workers, without_owner })
+    }
+
+    async fn drain(&self, worker: &str, drained: bool) -> Result<DrainView, RequestError> {
+        self.asked()?.drained.push((worker.to_owned(), drained));
+        Ok(DrainView { id: worker.to_owned(), name: None, draining: drained, partitions: 1 })
     }
 
     async fn ready(&self) -> Result<(), String> {

@@ -12,6 +12,7 @@
 
 mod admin;
 mod body;
+mod cluster;
 mod enqueue;
 mod error;
 mod extract;

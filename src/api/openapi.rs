@@ -10,7 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::front::App;
-use super::{admin, enqueue, jobs, queues};
+use super::{admin, cluster, enqueue, jobs, queues};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -21,6 +21,7 @@ use super::{admin, enqueue, jobs, queues};
     tags(
         (name = "jobs", description = "Jobs"),
         (name = "queues", description = "Queues"),
+        (name = "cluster", description = "Workers and partitions"),
         (name = "server", description = "The server itself"),
     ),
 )]
@@ -52,6 +53,11 @@ pub(super) fn documented() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(jobs::retry))
         .routes(routes!(jobs::run_now))
         .routes(routes!(jobs::priority))
+        .routes(routes!(cluster::show))
+        .routes(routes!(cluster::partitions))
+        .routes(routes!(cluster::partition))
+        .routes(routes!(cluster::plan))
+        .routes(routes!(cluster::drain, cluster::undrain))
         .routes(routes!(admin::health))
         .routes(routes!(admin::ready))
         .routes(routes!(admin::metrics))

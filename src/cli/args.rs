@@ -7,7 +7,8 @@ use clap_complete::Shell;
 
 use super::exit::EXIT_HELP;
 use super::out::{Color, Format};
-use crate::model::{JobId, JobState, Span};
+use super::store::address::StoreAddress;
+use crate::model::{JobId, JobState, PartitionId, Span};
 
 const EXAMPLES: &str = "\
 Start a server that runs jobs of the kind `hello`, with nothing installed:
@@ -83,7 +84,32 @@ pub(super) enum Command {
     /// Enqueue jobs, look at them, wait for them
     #[command(subcommand)]
     Job(JobCommand),
-    /// Back up or dump everything
+    /// Look at the workers of a cluster, its store, and where workers meet
+    #[command(after_help = "\
+Examples:
+  qdo cluster
+  qdo cluster --watch
+  qdo cluster --direct --config /etc/qdo/qdo.toml
+
+LOAD is the share of a worker's slots that are taken, JOBS/S what was started in its partitions in
+the last minute. With --direct no worker is needed.")]
+    Cluster(LookArgs),
+    /// Look at partitions: owner, epoch, lag, jobs and rates
+    #[command(subcommand)]
+    Partition(PartitionCommand),
+    /// Think through which worker would own what
+    #[command(subcommand)]
+    Assignment(AssignmentCommand),
+    /// Check configuration, store, ZooKeeper and host, and say what to do
+    #[command(after_help = "\
+Examples:
+  qdo doctor
+  qdo doctor --config /etc/qdo/qdo.toml
+
+Changes nothing, and can be run beside servers. The exit code is 1 if anything fails; warnings are
+none.")]
+    Doctor,
+    /// Back up, copy, check or dump everything
     #[command(subcommand)]
     Store(StoreCommand),
     /// Check or show the configuration
@@ -140,6 +166,7 @@ The same file goes to all hosts; name and address come from the host, the enviro
 It waits for a store or an ensemble that is away. The first Ctrl-C or SIGTERM hands its partitions
 over and lets running attempts end (worker.stop_grace), the second ends at once. Nothing is lost
 either way.")]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct WorkerArgs {
     /// What people call this worker; the host's name if it is not set anywhere
     #[arg(long, value_name = "NAME")]
@@ -153,6 +180,92 @@ pub(super) struct WorkerArgs {
     /// Write the worker's address into this file once it answers
     #[arg(long, value_name = "FILE")]
     pub address_file: Option<PathBuf>,
+    #[command(subcommand)]
+    pub command: Option<WorkerCommand>,
+}
+
+/// What can be done about a worker that runs.
+#[cfg(all(feature = "cassandra", feature = "zookeeper"))]
+#[derive(Debug, Subcommand)]
+pub(super) enum WorkerCommand {
+    /// Have a worker give its partitions away and take none, before maintenance; any worker can be asked
+    #[command(after_help = "Example:\n  qdo worker drain host-a --wait && ssh host-a sudo reboot")]
+    Drain {
+        /// Its id, or a name that only it has (`qdo cluster`)
+        worker: String,
+        /// Wait until it owns none and runs nothing, at most so long; the exit code is 6 if time was up
+        #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "1h")]
+        wait: Option<Span>,
+    },
+    /// Let a drained worker take partitions again
+    Undrain {
+        /// Its id, or a name that only it has (`qdo cluster`)
+        worker: String,
+    },
+}
+
+/// How a cluster is looked at.
+#[derive(Args, Clone, Debug)]
+pub(super) struct LookArgs {
+    /// Look again every so many seconds (2 if not said), until Ctrl-C
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "2",
+        value_parser = clap::value_parser!(u64).range(1..=3600)
+    )]
+    pub watch: Option<u64>,
+    /// Ask no worker: read the store and ZooKeeper of the configuration
+    #[arg(long, conflicts_with = "address")]
+    pub direct: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum PartitionCommand {
+    /// Partitions of a queue, or of all queues of all namespaces
+    #[command(
+        after_help = "Examples:\n  qdo partition list\n  qdo partition list emails --watch\n  qdo partition list --direct"
+    )]
+    List {
+        /// Name of the queue
+        queue: Option<String>,
+        #[command(flatten)]
+        look: LookArgs,
+    },
+    /// One partition
+    Show {
+        /// The partition, like 3/0
+        #[arg(value_parser = partition)]
+        partition: PartitionId,
+        #[command(flatten)]
+        look: LookArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AssignmentCommand {
+    /// What would move if a worker joined or left; changes nothing
+    #[command(
+        after_help = "Examples:\n  qdo assignment plan --join host-d\n  qdo assignment plan --leave host-a -o json"
+    )]
+    Plan {
+        /// Name of a worker that would join, otherwise like the others
+        #[arg(long, value_name = "NAME", required_unless_present = "leave")]
+        join: Option<String>,
+        /// Id or name of a worker that would leave
+        #[arg(long, value_name = "WORKER", conflicts_with = "join")]
+        leave: Option<String>,
+        /// Ask no worker: read the store and ZooKeeper of the configuration
+        #[arg(long, conflicts_with = "address")]
+        direct: bool,
+    },
+}
+
+fn partition(text: &str) -> Result<PartitionId, String> {
+    crate::worker::look::view::parse_partition(text)
+        .ok_or_else(|| "a partition is two numbers, like 3/0 (`qdo partition list`)".to_owned())
 }
 
 #[derive(Debug, Subcommand)]
@@ -465,6 +578,52 @@ Examples:
         #[command(flatten)]
         place: StorePlace,
     },
+    /// Copy all queues with all their jobs into another store: from one server's file to a cluster
+    #[command(after_help = COPY_HELP)]
+    Copy(CopyArgs),
+}
+
+const COPY_HELP: &str = "\
+Examples:
+  qdo store copy --from sqlite:/var/lib/qdo --to cassandra:10.0.0.1,10.0.0.2/qdo
+  qdo store copy --from sqlite:/var/lib/qdo --to-config /etc/qdo/cluster.toml
+  qdo store copy --from sqlite:old.sqlite --to sqlite:new.sqlite
+
+Stop the server first; let it end its running jobs (SIGTERM, not kill). All comes along: jobs that
+wait, are scheduled or have failed, with bodies, headers, keys, attempts and history, and finished
+ones that are still kept. Nothing runs in the target before its queue is there as a whole. The copy
+may be killed at any time: run it again, and it goes on from where it was; no job is lost or there twice.
+
+Job ids stay as they are if the target has had no queues yet. In a target that has, all of them get
+another beginning, and this is said in the end; an enqueue of the last minutes that is repeated with
+its token then makes a second job. Queues whose names the target has are refused before
+anything is written.
+
+From the beginning of the copy no server starts on the source any more, since jobs would run twice.
+For a rehearsal give --keep; --take-back undoes it. Workers that run on the target already see a
+copied queue once any queue is created or changed there, or they are restarted.";
+
+/// What to copy.
+#[derive(Args, Debug)]
+pub(super) struct CopyArgs {
+    /// The source, on which no server may run: sqlite:FILE, or the data folder in place of the file
+    #[arg(long, value_name = "STORE")]
+    pub from: StoreAddress,
+    /// The target: cassandra:HOST[:PORT][,HOST…]/KEYSPACE, or sqlite:FILE
+    #[arg(long, value_name = "STORE", required_unless_present_any = ["to_config", "take_back"])]
+    pub to: Option<StoreAddress>,
+    /// A cluster's configuration, for passwords, TLS and the rest of its section [cassandra]
+    #[arg(long, value_name = "FILE")]
+    pub to_config: Option<PathBuf>,
+    /// Let servers go on using the source: for a rehearsal, since jobs of both places run
+    #[arg(long)]
+    pub keep: bool,
+    /// Begin anew where the target holds an unfinished copy that this cannot go on with
+    #[arg(long)]
+    pub anew: bool,
+    /// Copy nothing; let servers use the source again that was copied from
+    #[arg(long, conflicts_with_all = ["to", "to_config", "keep", "anew"])]
+    pub take_back: bool,
 }
 
 /// Which store; by default the configured one.

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use crate::client::ClientError;
 use crate::config::ConfigError;
+use crate::worker::RequestError;
 
 /// How a command ended, as its exit code. `docs/cli.md` has the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +119,20 @@ impl From<ClientError> for Failure {
             message.push_str(" (QDO_TOKEN, or --token-file FILE)");
         }
         Self::new(exit, message)
+    }
+}
+
+impl From<RequestError> for Failure {
+    fn from(error: RequestError) -> Self {
+        let exit = match &error {
+            RequestError::NotFound(_) | RequestError::Gone(_) => Exit::NotFound,
+            RequestError::Conflict(_) => Exit::Refused,
+            RequestError::Invalid { .. } => Exit::Usage,
+            RequestError::Overloaded { .. } | RequestError::Moved(_) | RequestError::Unavailable { .. } => {
+                Exit::Unreachable
+            }
+        };
+        Self::new(exit, error.to_string())
     }
 }
 

@@ -6,8 +6,10 @@
 mod address_file;
 mod args;
 mod bench;
+mod cluster;
 mod completions;
 mod config;
+mod doctor;
 mod exit;
 mod job;
 mod out;
@@ -52,11 +54,20 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
     match cli.command {
         Command::Standalone(args) => standalone::run(&args, globals),
         #[cfg(all(feature = "cassandra", feature = "zookeeper"))]
-        Command::Worker(args) => worker::run(&args, globals),
+        Command::Worker(mut args) => match args.command.take() {
+            None => worker::run(&args, globals),
+            Some(command) => {
+                session::run(globals, async |client| worker::drain::run(command, &client, &out).await)
+            }
+        },
         Command::Queue(command) => {
             session::run(globals, async |client| queue::run(command, &client, &out).await)
         }
         Command::Job(command) => session::run(globals, async |client| job::run(command, &client, &out).await),
+        Command::Cluster(look) => cluster::show(&look, globals, &out),
+        Command::Partition(command) => cluster::partition(command, globals, &out),
+        Command::Assignment(command) => cluster::assignment(command, globals, &out),
+        Command::Doctor => doctor::run(globals, &out),
         Command::Store(command) => store::run(command, globals, &out),
         Command::Config(command) => config::run(&command, globals, &out),
         Command::Bench(args) => bench::run(&args, globals, &out),

@@ -53,12 +53,20 @@ impl Out {
 
     /// One value: as indented JSON, or as what `table` makes of it.
     pub fn value<T: Serialize>(&self, value: &T, table: impl FnOnce(&Self) -> String) -> Result<(), Failure> {
-        if self.is_json() {
-            let text = serde_json::to_string_pretty(value)
-                .map_err(|error| Failure::failed(format!("the answer cannot be written as JSON: {error}")))?;
-            return self.line(&text);
+        self.line(&self.rendered(value, table)?)
+    }
+
+    /// The same, not yet written.
+    pub fn rendered<T: Serialize>(
+        &self,
+        value: &T,
+        table: impl FnOnce(&Self) -> String,
+    ) -> Result<String, Failure> {
+        if !self.is_json() {
+            return Ok(table(self));
         }
-        self.line(&table(self))
+        serde_json::to_string_pretty(value)
+            .map_err(|error| Failure::failed(format!("the answer cannot be written as JSON: {error}")))
     }
 
     /// A line of text.

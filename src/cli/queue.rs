@@ -18,6 +18,8 @@ use crate::worker::DeleteQueue;
 
 /// Queues that are listed at most.
 const QUEUES_MAX: usize = 100_000;
+/// Partitions that are named in one line.
+const MISSING_MAX: usize = 20;
 /// Pause between two looks at a queue that is waited for.
 const WAIT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -169,12 +171,38 @@ async fn list(client: &Client, out: &Out) -> Result<Exit, Failure> {
                 count(JobState::Failed),
                 count(JobState::Cancelled),
                 Cell::new(age(queue.oldest_waiting_seconds)),
-                if queue.paused { out.cell("paused", Ink::Busy) } else { Cell::new("open") },
+                state_cell(queue, out),
             ]
         });
         out.table(&headings, rows)
     })?;
     Ok(Exit::Ok)
+}
+
+fn state_cell(queue: &QueueView, out: &Out) -> Cell {
+    let state = if queue.paused { "paused" } else { "open" };
+    match (queue.missing_partitions.len(), queue.paused) {
+        (0, false) => Cell::new(state),
+        (0, true) => out.cell(state, Ink::Busy),
+        (missing, _) => {
+            out.cell(format!("{state}, {missing} of {} partitions missing", queue.partitions), Ink::Bad)
+        }
+    }
+}
+
+/// Which partitions did not answer; nothing if all did.
+fn missing(queue: &QueueView) -> Option<String> {
+    if queue.missing_partitions.is_empty() {
+        return None;
+    }
+    let numbers: Vec<String> =
+        queue.missing_partitions.iter().take(MISSING_MAX).map(ToString::to_string).collect();
+    let more = queue.missing_partitions.len().saturating_sub(MISSING_MAX);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    Some(format!(
+        "{}{more}: their owners did not answer in time, and what is counted is without theirs",
+        numbers.join(", ")
+    ))
 }
 
 fn count_of(counts: &Counts, state: JobState) -> u64 {
@@ -196,7 +224,7 @@ fn paint_count(out: &Out, state: JobState, counts: &Counts) -> String {
     }
 }
 
-fn age(seconds: Option<f64>) -> String {
+pub(super) fn age(seconds: Option<f64>) -> String {
     match seconds {
         Some(seconds) if seconds >= 0.0 => {
             // To the second from a second on: more is noise.
@@ -220,6 +248,9 @@ fn show(queue: &QueueView, out: &Out) -> Result<(), Failure> {
             ("group", format!("{} ({} partitions)", queue.group, queue.partitions)),
             ("created", queue.created_at.to_string()),
         ];
+        if let Some(missing) = missing(queue) {
+            facts.push(("missing", out.paint(&missing, Ink::Bad)));
+        }
         for state in JobState::ALL {
             facts.push((state.name(), paint_count(out, state, &queue.counts)));
         }

@@ -198,7 +198,7 @@ pub(super) async fn handlers(config: &Config, data: &Path) -> Result<Handlers, F
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let exit = match error.kind {
-            StoreErrorKind::Locked => Exit::Refused,
+            StoreErrorKind::Locked | StoreErrorKind::Moved => Exit::Refused,
             StoreErrorKind::Invalid => Exit::Usage,
             _ => Exit::Failed,
         };

@@ -72,3 +72,36 @@ pub(super) fn run(
         .map_err(|error| Failure::failed(format!("cannot start: {error}")))?;
     runtime.block_on(command(client))
 }
+
+/// What a cluster rests on, opened for reading.
+pub(super) struct Opened {
+    pub store: std::sync::Arc<dyn crate::store::Store>,
+    pub coordinator: std::sync::Arc<dyn crate::coordination::Coordinator>,
+}
+
+/// Opens the store and ZooKeeper of the configuration; makes nothing in either.
+#[cfg(all(feature = "cassandra", feature = "zookeeper"))]
+pub(super) async fn open_cluster(loaded: &Loaded) -> Result<Opened, Failure> {
+    use std::sync::Arc;
+
+    use crate::coordination::zookeeper::ZooKeeperCoordinator;
+    use crate::store::{CassandraOptions, CassandraStore, StoreErrorKind};
+
+    let config = &loaded.config;
+    let zookeeper = config.zookeeper.options(loaded.zookeeper_password()?.as_ref());
+    let coordinator =
+        ZooKeeperCoordinator::new(zookeeper).map_err(|error| Failure::usage(error.to_string()))?;
+    let options = config.cassandra.options(loaded.cassandra_password()?.as_ref());
+    let store = CassandraStore::open(CassandraOptions { create_schema: false, ..options }).await;
+    let store = store.map_err(|error| match error.kind {
+        StoreErrorKind::Unavailable => Failure::new(Exit::Unreachable, error.message),
+        _ => error.into(),
+    })?;
+    Ok(Opened { store: Arc::new(store), coordinator: Arc::new(coordinator) })
+}
+
+/// Says that this build can't.
+#[cfg(not(all(feature = "cassandra", feature = "zookeeper")))]
+pub(super) async fn open_cluster(_: &Loaded) -> Result<Opened, Failure> {
+    Err(Failure::usage("this build of qdo knows no clusters (features \"cassandra\" and \"zookeeper\")"))
+}

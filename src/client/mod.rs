@@ -6,6 +6,7 @@
 //! reached the server. What fails is said in one sentence ([`ClientError`]).
 
 mod calls;
+mod cluster;
 mod error;
 mod send;
 mod spec;

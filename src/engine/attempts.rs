@@ -85,11 +85,24 @@ impl Engine {
     }
 
     pub(super) fn orphan_gone(&mut self, id: JobId, attempt: u32) {
-        let Located::Here(job) = self.locate(id, None) else { return };
-        let is_current = self.segments.entry(job).is_some_and(|entry| entry.attempt == attempt);
-        if is_current && self.running.get(&job).is_some_and(|running| running.runner.is_none()) {
+        if let Some(job) = self.find_orphan(id, attempt) {
             self.interrupted(job);
         }
+    }
+
+    /// It costs the job nothing: whoever has it begins it anew.
+    pub(super) fn orphan_unstarted(&mut self, id: JobId, attempt: u32) {
+        if let Some(job) = self.find_orphan(id, attempt) {
+            self.ended(job);
+            self.mark(job, marker(MarkerKind::Released, attempt));
+        }
+    }
+
+    fn find_orphan(&mut self, id: JobId, attempt: u32) -> Option<JobRef> {
+        let Located::Here(job) = self.locate(id, None) else { return None };
+        let is_current = self.segments.entry(job).is_some_and(|entry| entry.attempt == attempt);
+        let is_orphan = self.running.get(&job).is_some_and(|running| running.runner.is_none());
+        (is_current && is_orphan).then_some(job)
     }
 
     /// Attempts that were running before this owner came, and have not ended.

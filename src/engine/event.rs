@@ -35,6 +35,8 @@ pub enum Event {
     OrphansGone,
     /// An attempt that was running before this owner came is with no runner.
     OrphanGone { job: JobId, attempt: u32 },
+    /// An attempt was marked as started before this owner came, and was never handed out.
+    OrphanUnstarted { job: JobId, attempt: u32 },
     /// An attempt ended.
     Finish { ticket: Ticket, job: JobId, attempt: u32, end: AttemptEnd },
     /// Somebody wants something done with one job.

@@ -192,6 +192,7 @@ impl Engine {
             Event::RunnerGone { runner } => self.runner_gone(runner),
             Event::OrphansGone => self.orphans_gone(),
             Event::OrphanGone { job, attempt } => self.orphan_gone(job, attempt),
+            Event::OrphanUnstarted { job, attempt } => self.orphan_unstarted(job, attempt),
             Event::Finish { ticket, job, attempt, end } => self.finish(ticket, job, attempt, end),
             Event::Command { ticket, job, place, command } => self.command(ticket, job, place, command),
             Event::Rewrite { segment, jobs } => self.rewritten(segment, jobs),

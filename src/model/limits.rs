@@ -60,6 +60,8 @@ pub const TOKENS_MAX: usize = 256 * 1024;
 pub const TOKEN_AGE_MS_MAX: u64 = 600_000;
 /// Queues of one namespace that are listed in one page.
 pub const QUEUES_PAGE_MAX: usize = 1_000;
+/// Partitions in one page of a list.
+pub const PARTITIONS_PAGE_MAX: usize = 1_000;
 /// Failed attempts that may be asked for.
 pub const ATTEMPTS_MAX: u32 = 1_000_000;
 /// Highest factor of a back-off.

@@ -1,6 +1,7 @@
 //! Passive data: what is stored, asked and answered. No behaviour beyond parsing and bounds.
 
 pub mod check;
+pub mod cluster;
 mod ids;
 mod job;
 pub mod limits;
@@ -11,5 +12,5 @@ pub mod view;
 
 pub use ids::{Epoch, GroupNumber, InvalidJobId, JobId, PartitionId, QueueNumber};
 pub use job::{Attempt, Due, JobState, Lane, NewJob, Outcome, Retry};
-pub use queue::{Backoff, GroupDocument, QueueDocument, QueueSettings, SLOTS};
+pub use queue::{Backoff, CounterDocument, GroupDocument, QueueDocument, QueueSettings, SLOTS};
 pub use span::{InvalidSpan, Span};

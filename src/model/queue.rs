@@ -106,6 +106,30 @@ pub struct GroupDocument {
     pub created_ms: u64,
 }
 
+/// The document `counter/groups` or `counter/queues`: the last number given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum CounterDocument {
+    /// Numbers are given one after another.
+    Given(u32),
+    /// Many were taken at once.
+    Raised {
+        /// The last of them.
+        last: u32,
+        /// Who took them, so that he knows it himself if he was never told.
+        by: String,
+    },
+}
+
+impl CounterDocument {
+    /// The last number given.
+    pub fn last(&self) -> u32 {
+        match self {
+            Self::Given(last) | Self::Raised { last, .. } => *last,
+        }
+    }
+}
+
 /// Slots that routing values are spread over.
 pub const SLOTS: u16 = 4_096;
 

@@ -201,6 +201,16 @@ pub struct Rates {
     pub failed: u64,
 }
 
+impl Rates {
+    /// Adds another's.
+    pub fn add(&mut self, other: &Self) {
+        self.enqueued += other.enqueued;
+        self.started += other.started;
+        self.succeeded += other.succeeded;
+        self.failed += other.failed;
+    }
+}
+
 /// A queue.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct QueueView {

@@ -86,6 +86,16 @@ impl HandlerSettings {
         self.to_exec(kind).map(|_| ())
     }
 
+    /// The file of its program, if that is there and can be run.
+    pub fn program(&self, kind: &str) -> Result<PathBuf, HandlerError> {
+        let command = self.to_exec(kind)?.command;
+        let resolved = crate::runner::exec::program::resolve(command.first().map_or("", String::as_str));
+        resolved.map_err(|problem| HandlerError {
+            key: format!("handlers.{}.exec", kind.escape_debug()),
+            problem,
+        })
+    }
+
     fn to_exec(&self, kind: &str) -> Result<ExecSettings, HandlerError> {
         let error = |field: &str, problem: String| HandlerError {
             key: format!("handlers.{}{field}", kind.escape_debug()),

@@ -28,6 +28,9 @@ pub mod cassandra;
 
 #[doc(hidden)]
 pub mod conformance;
+#[cfg(feature = "sqlite")]
+#[doc(hidden)]
+pub mod copy;
 pub mod faulty;
 pub mod memory;
 #[cfg(all(feature = "sqlite", any(test, feature = "testing")))]

@@ -203,6 +203,8 @@ pub enum StoreErrorKind {
     NewerFormat,
     /// Another process has it open.
     Locked,
+    /// Its jobs were copied into another store.
+    Moved,
     /// It may not be read or written by this user.
     Permission,
     /// The call makes no sense (a row over the size limit, other bytes under a known key).

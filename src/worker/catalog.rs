@@ -10,7 +10,8 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use crate::model::{
-    GroupDocument, GroupNumber, PartitionId, QueueDocument, QueueNumber, QueueSettings, check,
+    CounterDocument, GroupDocument, GroupNumber, PartitionId, QueueDocument, QueueNumber, QueueSettings,
+    check,
 };
 use crate::store::{Document, Store, StoreError, StoreErrorKind, SwapOutcome};
 use crate::worker::RequestError;
@@ -275,12 +276,15 @@ impl Catalog {
     async fn next_number(&self, key: &str) -> Result<u32, RequestError> {
         for _ in 0..SWAPS_MAX {
             let document = self.store.document(key).await?;
-            let last: u32 = document.as_ref().map(|document| decode(key, document)).transpose()?.unwrap_or(0);
+            let given: Option<CounterDocument> =
+                document.as_ref().map(|document| decode(key, document)).transpose()?;
+            let last = given.as_ref().map_or(0, CounterDocument::last);
             let next = last.checked_add(1).ok_or_else(|| {
                 RequestError::Conflict("all numbers for queues are used up in this store".into())
             })?;
             let expected = document.map(|document| document.version);
-            match self.store.swap_document(key, expected, Some(encode(&next)?)).await {
+            match self.store.swap_document(key, expected, Some(encode(&CounterDocument::Given(next))?)).await
+            {
                 SwapOutcome::Applied(_) => return Ok(next),
                 // If an unknown one happened, its number is never given to anybody.
                 SwapOutcome::Conflict(_) | SwapOutcome::Unknown(_) => {}

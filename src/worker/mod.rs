@@ -9,11 +9,12 @@
 
 mod catalog;
 pub(crate) mod check;
-mod clock;
-mod clock_offset;
+pub(crate) mod clock;
+pub(crate) mod clock_offset;
 mod cluster;
 mod front;
 mod link;
+pub(crate) mod look;
 pub(crate) mod owner;
 pub(crate) mod partition;
 #[doc(hidden)]
@@ -28,5 +29,7 @@ pub(crate) mod supervisor;
 
 pub use cluster::{ClusterSettings, InvalidName, Late, check_name, new_worker_id, patiently};
 pub use peer::{ClusterSecret, PeerServer, check_peers};
-pub use requests::{DeleteQueue, JobCommand, JobFilter, OutputStream, RequestError, Requests};
+pub use requests::{
+    DeleteQueue, JobCommand, JobFilter, OutputStream, PartitionFilter, PlannedChange, RequestError, Requests,
+};
 pub use standalone::{StartError, Worker, WorkerBuilder, WorkerSettings};

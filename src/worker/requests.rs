@@ -8,8 +8,9 @@ use bytes::Bytes;
 use futures_util::Stream;
 use serde::{Deserialize, Serialize};
 
+use crate::model::cluster::{ClusterView, DrainView, PartitionPage, PartitionView, PlanView};
 use crate::model::view::{Affected, Enqueued, HistoryEvent, JobPage, JobView, QueuePage, QueueView};
-use crate::model::{JobId, JobState, NewJob, QueueSettings, check};
+use crate::model::{JobId, JobState, NewJob, PartitionId, QueueSettings, check};
 
 /// Why a request was not done. `api/error.rs` maps it to HTTP.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -98,6 +99,28 @@ pub enum DeleteQueue {
     MoveTo(String),
 }
 
+/// Which partitions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PartitionFilter {
+    /// Only of groups in that namespace.
+    pub namespace: Option<String>,
+    /// Only of that queue's group; needs a namespace.
+    pub queue: Option<String>,
+    /// Only those after that one.
+    pub after: Option<PartitionId>,
+    /// How many at most.
+    pub limit: usize,
+}
+
+/// A change of a cluster that is thought through before it is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlannedChange {
+    /// A worker of that name joins.
+    Join(String),
+    /// That worker, by id or by a name that only it has, leaves.
+    Leave(String),
+}
+
 /// What a worker does for the ways in. Tests of those put a double in its place.
 #[async_trait]
 pub trait Requests: Send + Sync + 'static {
@@ -184,6 +207,22 @@ pub trait Requests: Send + Sync + 'static {
 
     /// Attempts may start again.
     async fn resume_queue(&self, namespace: &str, queue: &str) -> Result<QueueView, RequestError>;
+
+    /// Who is there and how they are: gathered from all of them, within a bound.
+    async fn cluster(&self) -> Result<ClusterView, RequestError>;
+
+    /// Partitions and how they are: gathered from their owners, within a bound.
+    async fn partitions(&self, filter: PartitionFilter) -> Result<PartitionPage, RequestError>;
+
+    /// One partition.
+    async fn partition(&self, partition: PartitionId) -> Result<PartitionView, RequestError>;
+
+    /// What would move. Changes nothing.
+    async fn plan(&self, change: PlannedChange) -> Result<PlanView, RequestError>;
+
+    /// Asks a worker, by id or by a name that only it has, to give its partitions away; or, with
+    /// `false`, to take some again.
+    async fn drain(&self, worker: &str, drained: bool) -> Result<DrainView, RequestError>;
 
     /// Why the worker can't take jobs now; `Ok` if it can.
     async fn ready(&self) -> Result<(), String>;

@@ -148,6 +148,8 @@ impl WorkerBuilder {
         let catalog = Arc::new(Catalog::unread(store.clone()));
         let (name, store_identity) = match &cluster {
             None => {
+                #[cfg(feature = "sqlite")]
+                crate::store::copy::refuse_moved(&*store).await?;
                 catalog.reload().await?;
                 (worker_name()?, String::new())
             }

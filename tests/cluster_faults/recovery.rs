@@ -27,17 +27,24 @@ const LONGEST_MS: u64 = 30_000;
 #[tokio::test]
 async fn a_dead_workers_partitions_start_again_soon_after_its_session() {
     // Whoever joins takes nothing from the living, for as long as the test takes.
-    let setup = Setup { partitions: PARTITIONS, settle: "10m", ..Setup::new("recovery") };
+    let setup = Setup {
+        partitions: PARTITIONS,
+        slots: usize::from(PARTITIONS),
+        settle: "10m",
+        ..Setup::new("recovery")
+    };
     let mut cluster = Cluster::start(setup, &["a"]).await;
     cluster.add(&["b"]).await;
     until("both are there", async || (cluster.tree().await?.members.len() == 2).then_some(())).await;
     one_job_in_each(&cluster).await;
     let before = cluster.ledger.read().len();
     assert_eq!(before, 0, "nothing was due yet");
+    let calls_before = store_calls(&cluster).await;
     let dead_ms = now_ms();
     cluster.fault(&["a"]);
     cluster.kill("a");
     let first = first_starts(&mut cluster).await;
+    let calls = (store_calls(&cluster).await - calls_before) / usize::from(PARTITIONS);
     cluster.healed().await;
     let after = |ms: &u64| ms.saturating_sub(dead_ms);
     let [p50, longest] = [50, 100].map(|part| percentile(first.values().map(after), part));
@@ -49,10 +56,16 @@ async fn a_dead_workers_partitions_start_again_soon_after_its_session() {
         faults: 1,
         duplicates: found.duplicates.len(),
         longest_pause_ms: longest,
-        more: format!("p50 {p50} ms; wanted: all within {wanted} ms"),
+        more: format!("p50 {p50} ms; wanted: all within {wanted} ms; {calls} calls of the store for each"),
     }
     .print();
     assert!(longest < LONGEST_MS, "a partition started nothing for {longest} ms");
+}
+
+/// How often the successor has asked the store for anything.
+async fn store_calls(cluster: &Cluster) -> usize {
+    let url = cluster.worker("b").url();
+    until("its metrics", async || cluster.metrics(url, ["qdo_store_calls_total"]).await).await[0]
 }
 
 /// Jobs without a key are taken by a worker's own partitions in turn.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use nix::sys::signal::Signal;
 use tokio::time::{Instant, sleep};
 
@@ -52,14 +53,16 @@ enum Trouble {
     CutFromStore(&'static str),
     NodeFrozen(usize),
     MemberKilled(usize),
+    MemberFrozen(usize),
     Wiped,
+    AllKilled,
 }
 
 impl Trouble {
     fn draw(cluster: &mut Cluster) -> Self {
         let worker = WORKERS[cluster.random.below(4) as usize];
         let server = 1 + cluster.random.below(3) as usize;
-        match cluster.random.below(11) {
+        match cluster.random.below(13) {
             0 | 1 => Self::Killed(worker),
             2 | 3 => Self::Frozen(worker),
             4 | 5 => Self::Restarted(worker),
@@ -67,6 +70,8 @@ impl Trouble {
             7 => Self::CutFromStore(worker),
             8 => Self::NodeFrozen(server),
             9 => Self::MemberKilled(server),
+            10 => Self::MemberFrozen(server),
+            11 => Self::AllKilled,
             _ => Self::Wiped,
         }
     }
@@ -80,31 +85,34 @@ impl Trouble {
             Self::CutFromStore(_) => "worker cut from the store",
             Self::NodeFrozen(_) => "Cassandra node frozen",
             Self::MemberKilled(_) => "ZooKeeper member killed",
+            Self::MemberFrozen(_) => "ZooKeeper member frozen",
+            Self::AllKilled => "all workers killed",
             Self::Wiped => "ZooKeeper wiped",
         }
     }
 
     /// Whose attempts it may interrupt.
-    fn victim(self) -> Option<&'static str> {
+    fn victims(self) -> Vec<&'static str> {
         match self {
-            Self::Killed(worker) | Self::Frozen(worker) | Self::CutFromZooKeeper(worker) => Some(worker),
-            _ => None,
+            Self::Killed(worker) | Self::Frozen(worker) | Self::CutFromZooKeeper(worker) => vec![worker],
+            Self::AllKilled => WORKERS.to_vec(),
+            _ => Vec::new(),
         }
     }
 
-    fn worker(self) -> Option<&'static str> {
+    /// What it is done to, so that two at once are not done to one thing.
+    fn targets(self) -> Vec<String> {
         match self {
-            Self::Restarted(worker) | Self::CutFromStore(worker) => Some(worker),
-            _ => self.victim(),
+            Self::Restarted(worker) | Self::CutFromStore(worker) => vec![worker.to_owned()],
+            Self::NodeFrozen(_) => vec!["cassandra".to_owned()],
+            Self::MemberKilled(_) | Self::MemberFrozen(_) | Self::Wiped => vec!["zookeeper".to_owned()],
+            _ => self.victims().into_iter().map(str::to_owned).collect(),
         }
     }
 
-    /// Two at once must be of different kinds, and not of one worker.
     fn fits(self, other: Self) -> bool {
-        self.kind() != other.kind()
-            && (self.worker().is_none() || self.worker() != other.worker())
-            // A member that is killed can't be wiped as well.
-            && !(matches!(self, Self::Wiped | Self::MemberKilled(_)) && matches!(other, Self::Wiped | Self::MemberKilled(_)))
+        let targets = other.targets();
+        !self.targets().iter().any(|target| targets.contains(target))
     }
 
     async fn begin(self, cluster: &mut Cluster) {
@@ -122,7 +130,12 @@ impl Trouble {
                 let member = format!("zookeeper-{number}");
                 control(cluster, move |servers| servers.kill(&[&member])).await;
             }
+            Self::MemberFrozen(number) => {
+                let member = format!("zookeeper-{number}");
+                control(cluster, move |servers| servers.pause(&[&member])).await;
+            }
             Self::Wiped => control(cluster, Servers::wipe_zookeeper).await,
+            Self::AllKilled => WORKERS.iter().for_each(|worker| cluster.kill(worker)),
         }
     }
 
@@ -140,7 +153,12 @@ impl Trouble {
                 let member = format!("zookeeper-{number}");
                 control(cluster, move |servers| servers.start_again(&[&member])).await;
             }
+            Self::MemberFrozen(number) => {
+                let member = format!("zookeeper-{number}");
+                control(cluster, move |servers| servers.resume(&[&member])).await;
+            }
             Self::Wiped => {}
+            Self::AllKilled => cluster.add(&WORKERS).await,
         }
     }
 }
@@ -153,17 +171,21 @@ async fn round(cluster: &mut Cluster) -> Vec<&'static str> {
         let second = Trouble::draw(cluster);
         troubles.extend(first.fits(second).then_some(second));
     }
-    line(&format!("soak: {troubles:?}"));
-    let victims: Vec<&str> = troubles.iter().filter_map(|trouble| trouble.victim()).collect();
+    let begun = Instant::now();
+    let victims: Vec<&str> = troubles.iter().flat_map(|trouble| trouble.victims()).collect();
     cluster.fault(&victims);
     for trouble in &troubles {
         trouble.begin(cluster).await;
     }
+    line(&format!("soak: {troubles:?} at {}", Timestamp::now()));
     let held = cluster.random.moment(2 * SESSION_TIMEOUT.as_millis() as u64);
     sleep(held).await;
     for trouble in &troubles {
         trouble.end(cluster).await;
     }
     cluster.healed().await;
+    // What had ended while the store was away is under way until it is recorded: not at the next fault.
+    cluster.committing().await;
+    line(&format!("soak: {troubles:?} held for {held:?}, all well after {:?}", begun.elapsed()));
     troubles.iter().map(|trouble| trouble.kind()).collect()
 }

@@ -41,7 +41,20 @@ impl Server {
         line.extend(["--data".into(), data.into(), "--listen".into(), listen.into()]);
         let mut command = Command::new(&line[0]);
         command.args(&line[1..]);
-        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        Self::run(command, &[])
+    }
+
+    /// A `qdo worker` of that name, with these variables.
+    pub fn spawn_worker(name: &str, data: &Path, config: &Path, variables: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_qdo"));
+        command.arg("worker").arg("--config").arg(config).arg("--data").arg(data);
+        command.args(["--listen", "127.0.0.1:0", "--name", name]);
+        Self::run(command, variables)
+    }
+
+    fn run(mut command: Command, variables: &[(&str, &str)]) -> Self {
+        command.env_clear().envs(variables.iter().copied());
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary starts");
         let stderr = child.stderr.take().expect("it is piped");

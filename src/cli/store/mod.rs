@@ -1,8 +1,10 @@
 //! `qdo store`.
 
+pub(super) mod address;
 mod check;
+mod copy;
 mod dump;
-mod place;
+pub(super) mod place;
 mod rows;
 
 use std::path::{Path, PathBuf};
@@ -23,6 +25,7 @@ pub(super) fn run(command: StoreCommand, global: &Global, out: &Out) -> Result<E
             let place = Place::choose(&place, global)?;
             runtime()?.block_on(async { dump::run(&*place.open().await?, out).await })
         }
+        StoreCommand::Copy(args) => copy::run(&args, global, out),
         StoreCommand::Check { place } => {
             let place = Place::choose(&place, global)?;
             runtime()?.block_on(async { check::run(place.open().await?, out).await })

@@ -3,13 +3,14 @@
 //! `--data FOLDER` and `--store WHERE` say so; else the configuration does: a cluster's, if it has a
 //! section `[cassandra]`, or the data folder of a single server.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::super::args::{Global, StorePlace};
 use super::super::exit::{Exit, Failure};
 use super::super::server::STORE_FILE;
 use super::super::session;
+use super::address::{AddressError, StoreAddress};
 use crate::config::{Loaded, Sources};
 use crate::store::Store;
 use crate::store::sqlite::SqliteStore;
@@ -21,8 +22,8 @@ const CASSANDRA_ENV: &str = "QDO_CASSANDRA__";
 
 /// A store that has been chosen and not yet opened.
 pub(super) enum Place {
-    /// In this data folder.
-    Folder(PathBuf),
+    /// In this file, or data folder.
+    File(PathBuf),
     #[cfg(feature = "cassandra")]
     Cassandra(Box<crate::store::CassandraOptions>),
 }
@@ -30,29 +31,31 @@ pub(super) enum Place {
 impl Place {
     pub fn choose(place: &StorePlace, global: &Global) -> Result<Self, Failure> {
         if let Some(folder) = &place.data {
-            return Ok(Self::Folder(folder.clone()));
+            return Ok(Self::File(folder.clone()));
         }
         let sources = Sources::of_process(global.config.clone());
         let loaded = session::load(&sources)?;
         match &place.store {
             Some(text) => Self::parse(text, &loaded),
             None if is_cluster(&loaded, &sources) => Self::cassandra(&loaded, None),
-            None => Ok(Self::Folder(loaded.data_folder()?)),
+            None => Ok(Self::File(loaded.data_folder()?)),
         }
     }
 
     fn parse(text: &str, loaded: &Loaded) -> Result<Self, Failure> {
-        match text.split_once(':').unwrap_or((text, "")) {
-            ("sqlite", folder) if !folder.is_empty() => Ok(Self::Folder(folder.into())),
-            (CASSANDRA, "") => Self::cassandra(loaded, None),
-            (CASSANDRA, place) => match place.rsplit_once('/') {
-                Some((hosts, keyspace)) if !hosts.is_empty() && !keyspace.is_empty() => {
-                    let hosts = hosts.split(',').map(|host| host.trim().to_owned()).collect();
-                    Self::cassandra(loaded, Some((hosts, keyspace.to_owned())))
-                }
-                _ => Err(wrong(text)),
-            },
-            _ => Err(wrong(text)),
+        if text == CASSANDRA {
+            return Self::cassandra(loaded, None);
+        }
+        let address = text.parse().map_err(|error: AddressError| {
+            Failure::usage(format!(
+                "--store {text:?}: {error}; stores are named sqlite:FILE, cassandra:HOST[,HOST]/KEYSPACE, or cassandra for the configured one"
+            ))
+        })?;
+        match address {
+            StoreAddress::Sqlite(path) => Ok(Self::File(path)),
+            StoreAddress::Cassandra { contact_points, keyspace } => {
+                Self::cassandra(loaded, Some((contact_points, keyspace)))
+            }
         }
     }
 
@@ -78,11 +81,11 @@ impl Place {
     /// Opens it for reading; others may work on it.
     pub async fn open(self) -> Result<Arc<dyn Store>, Failure> {
         match self {
-            Self::Folder(folder) => {
-                let file = folder.join(STORE_FILE);
+            Self::File(path) => {
+                let file = file_of(&path);
                 if !file.exists() {
                     let message =
-                        format!("there is no store in {}: name its folder with --data", folder.display());
+                        format!("there is no store in {}: name its folder with --data", path.display());
                     return Err(Failure::new(Exit::NotFound, message));
                 }
                 Ok(Arc::new(SqliteStore::open_read_only(&file)?))
@@ -93,14 +96,13 @@ impl Place {
     }
 }
 
-fn wrong(text: &str) -> Failure {
-    Failure::usage(format!(
-        "{text:?} names no store: write sqlite:FOLDER, cassandra:HOST[,HOST]/KEYSPACE, or cassandra for the configured one"
-    ))
+/// The store's file: a path may name the data folder as well.
+pub(super) fn file_of(path: &Path) -> PathBuf {
+    if path.is_dir() { path.join(STORE_FILE) } else { path.to_owned() }
 }
 
 /// Whether somebody has said anything about Cassandra. Its settings all have defaults.
-fn is_cluster(loaded: &Loaded, sources: &Sources) -> bool {
+pub(in crate::cli) fn is_cluster(loaded: &Loaded, sources: &Sources) -> bool {
     let in_file = |file: &PathBuf| {
         let text = std::fs::read_to_string(file).unwrap_or_default();
         text.parse::<toml::Table>().is_ok_and(|table| table.contains_key(CASSANDRA))

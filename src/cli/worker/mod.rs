@@ -8,7 +8,8 @@
 //! wrong with the configuration, or with the store in a way that waiting does not mend, ends it with
 //! one sentence; what is only away is waited for.
 
-mod plan;
+pub(super) mod drain;
+pub(super) mod plan;
 
 use std::path::Path;
 use std::sync::Arc;

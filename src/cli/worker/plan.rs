@@ -14,7 +14,7 @@ use crate::store::cassandra::CassandraOptions;
 use crate::worker::{ClusterSecret, ClusterSettings, check_name, check_peers, new_worker_id};
 
 /// A worker, before it is one.
-pub(super) struct Plan {
+pub(in crate::cli) struct Plan {
     pub cluster: ClusterSettings,
     pub cassandra: CassandraOptions,
     pub zookeeper: ZooKeeperOptions,

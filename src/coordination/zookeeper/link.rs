@@ -126,9 +126,9 @@ impl Link {
                 .await
                 .map_err(|e| failed(&what, e));
         }
-        match self.call(|_| self.base.check_stat(&self.chroot)).await {
-            Ok(Some(_)) => Ok(()),
-            Ok(None) => Err(CoordinationError::new(
+        match self.has_chroot().await? {
+            true => Ok(()),
+            false => Err(CoordinationError::new(
                 CoordinationErrorKind::Refused,
                 format!(
                     "the path {} does not exist in ZooKeeper, and it may not be made (create_chroot is off): \
@@ -136,8 +136,14 @@ impl Link {
                     self.chroot
                 ),
             )),
-            Err(error) => Err(failed(&format!("looking for {}", self.chroot), error)),
         }
+    }
+
+    /// Whether the chroot exists.
+    pub async fn has_chroot(&self) -> Result<bool, CoordinationError> {
+        let seen = self.call(|_| self.base.check_stat(&self.chroot)).await;
+        seen.map(|stat| stat.is_some())
+            .map_err(|error| failed(&format!("looking for {}", self.chroot), error))
     }
 
     /// Makes a node without data, if it is not there.

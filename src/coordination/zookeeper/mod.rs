@@ -51,6 +51,13 @@ impl ZooKeeperCoordinator {
     }
 }
 
+impl ZooKeeperCoordinator {
+    /// Whether the cluster's chroot exists.
+    pub async fn has_chroot(&self) -> Result<bool, CoordinationError> {
+        Link::connect(&self.options, &self.target).await?.has_chroot().await
+    }
+}
+
 #[async_trait]
 impl Coordinator for ZooKeeperCoordinator {
     async fn join(&self, member: Member) -> Result<Arc<dyn Session>, CoordinationError> {

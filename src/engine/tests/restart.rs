@@ -167,6 +167,31 @@ fn one_attempt_that_no_runner_has_is_interrupted_alone() {
 }
 
 #[test]
+fn an_attempt_that_was_never_handed_out_costs_nothing_however_often() {
+    let mut world = World::new();
+    world.runner(1, &["a"], 1);
+    let ticket = world.enqueue(1, jobs("a", 1));
+    world.settle();
+    let ids = world.ids(ticket);
+    for attempt in 1..=10 {
+        world.crash(0, false);
+        world.settle();
+        assert_eq!(world.engine.orphans(), [(ids[0], attempt)]);
+        world.event(Event::OrphanUnstarted { job: ids[0], attempt: attempt + 1 });
+        assert_eq!(world.state(ids[0]), Some(JobState::Running), "another attempt is meant");
+        world.event(Event::OrphanUnstarted { job: ids[0], attempt });
+        world.settle();
+        assert_eq!(world.state(ids[0]), Some(JobState::Waiting));
+        world.runner(1, &["a"], 1);
+        world.settle();
+    }
+    let done = world.finish(ids[0], 11, success());
+    world.settle();
+    assert_eq!(world.reply(done), Reply::Finished { accepted: true });
+    world.check();
+}
+
+#[test]
 fn an_owner_whose_first_commit_is_lost_leaves_no_trace() {
     let mut world = World::new();
     world.enqueue(1, jobs("a", 3));

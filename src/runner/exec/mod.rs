@@ -19,7 +19,7 @@ mod environment;
 mod launch;
 mod pipes;
 mod process;
-mod program;
+pub(super) mod program;
 mod verdict;
 
 use std::collections::BTreeMap;

@@ -10,7 +10,7 @@ use super::environment::DEFAULT_PATH;
 use super::launch::{NotLaunched, Step};
 
 /// The file of a program: as it is if it has a slash, or else the first in the worker's `PATH`.
-pub(super) fn resolve(name: &str) -> Result<PathBuf, String> {
+pub(in crate::runner) fn resolve(name: &str) -> Result<PathBuf, String> {
     if name.contains('/') {
         let path =
             std::path::absolute(name).map_err(|error| format!("program {name:?} can't be found: {error}"))?;

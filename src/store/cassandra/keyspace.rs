@@ -68,10 +68,13 @@ pub(super) async fn open(
     Ok(replicas)
 }
 
+/// Part of what is said of a keyspace that is not there and may not be made.
+pub(crate) const CREATION_OFF: &str = "creation is off";
+
 fn missing(name: &str, is_there: bool) -> StoreError {
     let what = if is_there { "has no tables of qdo" } else { "does not exist" };
     invalid(format!(
-        "keyspace {name} {what}, and creation is off: make it with qdo's schema, correct the name, or set create_schema = true"
+        "keyspace {name} {what}, and {CREATION_OFF}: make it with qdo's schema, correct the name, or set create_schema = true"
     ))
 }
 

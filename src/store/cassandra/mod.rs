@@ -51,6 +51,7 @@ mod schema;
 mod statements;
 mod tls;
 
+pub(crate) use keyspace::CREATION_OFF;
 pub use options::{CassandraOptions, Replication};
 
 /// A store in a Cassandra cluster.

@@ -114,10 +114,13 @@ fn blob(row: &Row<'_>) -> rusqlite::Result<StoredRow> {
 }
 
 fn summary(row: &Row<'_>) -> rusqlite::Result<StoredRow> {
-    let as_of: [u8; 20] = row.get(4)?;
+    Ok(StoredRow::Summary(segment(row)?, as_of_key(row.get(4)?), value(row, 5)?))
+}
+
+/// A commit of any epoch, from how the tables hold it.
+pub(super) fn as_of_key(as_of: [u8; 20]) -> CommitKey {
     let [epoch @ .., c0, c1, c2, c3, c4, c5, c6, c7] = as_of;
-    let commit = u64::from_be_bytes([c0, c1, c2, c3, c4, c5, c6, c7]);
-    Ok(StoredRow::Summary(segment(row)?, CommitKey { epoch: read_epoch(epoch), commit }, value(row, 5)?))
+    CommitKey { epoch: read_epoch(epoch), commit: u64::from_be_bytes([c0, c1, c2, c3, c4, c5, c6, c7]) }
 }
 
 fn progress(row: &Row<'_>) -> rusqlite::Result<StoredRow> {

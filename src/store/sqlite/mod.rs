@@ -42,6 +42,7 @@ mod dump;
 mod error;
 mod lock;
 mod open;
+mod pages;
 mod port;
 mod read;
 mod schema;

@@ -8,11 +8,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::coordination::WorkerId;
+use crate::model::cluster::{ClusterView, DrainView, PartitionPage, PartitionView, PlanView};
 use crate::model::view::{Affected, Enqueued, HistoryEvent, JobPage, JobView, QueuePage, QueueView};
-use crate::model::{JobId, NewJob, QueueSettings};
+use crate::model::{JobId, NewJob, PartitionId, QueueSettings};
 use crate::store::StoreCounters;
 use crate::worker::peer::{PeerServer, PeerService, ServerCall};
-use crate::worker::{DeleteQueue, JobCommand, JobFilter, OutputStream, RequestError, Requests, Worker};
+use crate::worker::{
+    DeleteQueue, JobCommand, JobFilter, OutputStream, PartitionFilter, PlannedChange, RequestError, Requests,
+    Worker,
+};
 
 use super::{ClusterSettings, peer_server};
 
@@ -159,6 +163,26 @@ impl Requests for Late {
 
     async fn resume_queue(&self, namespace: &str, queue: &str) -> Result<QueueView, RequestError> {
         self.worker()?.resume_queue(namespace, queue).await
+    }
+
+    async fn cluster(&self) -> Result<ClusterView, RequestError> {
+        self.worker()?.cluster().await
+    }
+
+    async fn partitions(&self, filter: PartitionFilter) -> Result<PartitionPage, RequestError> {
+        self.worker()?.partitions(filter).await
+    }
+
+    async fn partition(&self, partition: PartitionId) -> Result<PartitionView, RequestError> {
+        self.worker()?.partition(partition).await
+    }
+
+    async fn plan(&self, change: PlannedChange) -> Result<PlanView, RequestError> {
+        self.worker()?.plan(change).await
+    }
+
+    async fn drain(&self, worker: &str, drained: bool) -> Result<DrainView, RequestError> {
+        self.worker()?.drain(worker, drained).await
     }
 
     async fn ready(&self) -> Result<(), String> {

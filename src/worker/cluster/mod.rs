@@ -26,6 +26,7 @@ use super::catalog::Catalog;
 use super::clock::Clock;
 use super::clock_offset;
 use super::front::Front;
+use super::look::Meeting;
 use super::peer::{ClusterSecret, PeerServer, PeerService, PeerSettings, Peers};
 use super::router::Neighbours;
 use super::supervisor::{self, STORE_KEY, Settings, Supervision, SupervisorHandle};
@@ -147,16 +148,20 @@ pub(super) async fn join(
     let server = peer_server(&settings, Arc::new(front.service()));
     let (offset, measured) = watch::channel(clock_offset::measure(&*store, &clock).await.ok());
     tokio::spawn(clock_offset::watch_offset(store, clock, offset));
+    let member = member(&settings, worker, clock_ms, store_identity.clone());
     let supervision = Supervision {
-        coordinator,
-        partitions: front,
+        coordinator: coordinator.clone(),
+        partitions: front.clone(),
         catalog,
         offset: measured,
-        member: member(&settings, worker, clock_ms, store_identity),
+        member,
         settings: Settings { assign: settings.assign.clone(), settle_ms: settings.settle.as_millis() as u64 },
         chance: clock_ms ^ u64::from(std::process::id()) << 32,
     };
-    Membership { supervisor: supervisor::start(supervision), neighbours, server }
+    let supervisor = supervisor::start(supervision);
+    let assign = settings.assign;
+    front.joined(Meeting { coordinator, supervisor: supervisor.clone(), assign, store_identity });
+    Membership { supervisor, neighbours, server }
 }
 
 /// Lets other workers in, to that service.

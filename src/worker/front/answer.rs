@@ -8,6 +8,7 @@ use futures_util::{StreamExt, stream};
 use tokio::time::Instant;
 
 use crate::engine::Command;
+use crate::model::cluster::{ClusterView, DrainView, PartitionPage, PartitionView, PlanView};
 use crate::model::limits::{BATCH_JOBS_MAX, PAGE_MAX};
 use crate::model::row::Place;
 use crate::model::view::{Affected, Enqueued, HistoryEvent, JobPage, JobView, QueuePage, QueueView};
@@ -16,7 +17,9 @@ use crate::store::{StoreCounters, StoreErrorKind};
 use crate::worker::catalog::QueueEntry;
 use crate::worker::partition::{Change, GetHistory, GetJob, GetOutput, List, WaitForJob, same_namespace};
 use crate::worker::reader::{read_cursor, write_cursor};
-use crate::worker::{DeleteQueue, JobCommand, JobFilter, OutputStream, RequestError, Requests};
+use crate::worker::{
+    DeleteQueue, JobCommand, JobFilter, OutputStream, PartitionFilter, PlannedChange, RequestError, Requests,
+};
 
 use super::many::OPEN_OR_FAILED;
 use super::{ANSWER_PATIENCE, Front, OWNER_PATIENCE, PAYLOAD_UNIT, TOGETHER, bounded};
@@ -267,6 +270,26 @@ impl Requests for Front {
         let entry = self.catalog().change(&entry, |document| document.paused = false).await?;
         self.tell_owners(&entry);
         bounded(self.look_at_queue(&entry)).await
+    }
+
+    async fn cluster(&self) -> Result<ClusterView, RequestError> {
+        Ok(self.look_at_cluster().await)
+    }
+
+    async fn partitions(&self, filter: PartitionFilter) -> Result<PartitionPage, RequestError> {
+        self.look_at_partitions(filter).await
+    }
+
+    async fn partition(&self, partition: PartitionId) -> Result<PartitionView, RequestError> {
+        self.look_at_partition(partition).await
+    }
+
+    async fn plan(&self, change: PlannedChange) -> Result<PlanView, RequestError> {
+        self.plan_change(&change)
+    }
+
+    async fn drain(&self, worker: &str, drained: bool) -> Result<DrainView, RequestError> {
+        self.drain_worker(worker, drained).await
     }
 
     async fn ready(&self) -> Result<(), String> {

@@ -5,18 +5,20 @@
 
 mod answer;
 mod enqueue;
+mod look;
 mod many;
 mod partitions;
 mod queues;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
 use crate::model::{JobId, PartitionId, QueueSettings, check};
 use crate::worker::catalog::{Catalog, QueueEntry};
+use crate::worker::look::Meeting;
 use crate::worker::owner::{OwnerHandle, Shared, unavailable};
 use crate::worker::partition::{Local, Operation, Service};
 use crate::worker::reader::unknown;
@@ -43,6 +45,9 @@ pub(crate) struct Front {
     payloads: Arc<Semaphore>,
     space: Space,
     turn: AtomicUsize,
+    started_ms: u64,
+    /// Set once it is one of a cluster.
+    meeting: OnceLock<Meeting>,
 }
 
 impl Front {
@@ -51,7 +56,9 @@ impl Front {
         let space = Space::new(settings.data_folder.clone(), settings.free_bytes_min);
         let router = Arc::new(Router::new(Arc::new(Local::new(shared.clone()))));
         shared.pool.set_router(Arc::downgrade(&router));
-        Self { shared, settings, router, payloads, space, turn: AtomicUsize::new(0) }
+        let started_ms = shared.clock.now_ms();
+        let (turn, meeting) = (AtomicUsize::new(0), OnceLock::new());
+        Self { shared, settings, router, payloads, space, turn, started_ms, meeting }
     }
 
     /// Starts the owners of these partitions that have none yet.
@@ -59,6 +66,12 @@ impl Front {
         for partition in partitions {
             self.local().own(partition);
         }
+    }
+
+    /// It is one of a cluster from now on.
+    pub fn joined(&self, meeting: Meeting) {
+        // A worker joins once.
+        let _ = self.meeting.set(meeting);
     }
 
     /// Answers other workers' questions about what is owned here.

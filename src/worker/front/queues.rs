@@ -51,10 +51,7 @@ impl Front {
                 continue;
             };
             counts.add(&counted.counts);
-            rates.enqueued += counted.rates.enqueued;
-            rates.started += counted.rates.started;
-            rates.succeeded += counted.rates.succeeded;
-            rates.failed += counted.rates.failed;
+            rates.add(&counted.rates);
             oldest_ms = oldest_ms.max(counted.oldest_ms);
         }
         Ok(QueueView {

@@ -1,10 +1,12 @@
 //! Attempts that were running before this owner came: with whom they are, and whether they still run.
 //!
 //! The worker that started one is on record with the start. It is asked; what it does not have was
-//! never handed out, or has ended unheard of, and is interrupted. What it has, it reports to whoever
-//! owns by then. A worker that is not there any more is waited for as long as its lease. Keeps INV-3:
-//! only a worker that is known dead, or silent for that long, loses its attempts.
+//! never handed out, since it has an attempt until its end is on record: that is given back, and costs
+//! the job nothing. What it has, it reports to whoever owns by then. A worker that is not there any
+//! more is waited for as long as its lease; then its attempts are interrupted. Keeps INV-3: only a
+//! worker that is known dead, or silent for that long, loses its attempts.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,23 +45,33 @@ pub(super) async fn settle(neighbours: Arc<Neighbours>, pool: Pool, reader: Read
         }
         let mut by_runner: BTreeMap<String, Vec<(JobId, u32)>> = BTreeMap::new();
         for attempt in orphans {
-            if !runners.contains_key(&attempt) {
-                match runner_of(&reader, attempt).await {
-                    Ok(runner) => drop(runners.insert(attempt, runner)),
+            let runner = match runners.entry(attempt) {
+                Entry::Occupied(known) => known.get().clone(),
+                Entry::Vacant(unknown) => match runner_of(&reader, attempt).await {
+                    Ok(runner) => unknown.insert(runner).clone(),
                     // It has ended meanwhile, or can't be read now: the next look tells.
                     Err(_) => continue,
-                }
-            }
-            by_runner.entry(runners[&attempt].clone()).or_default().push(attempt);
+                },
+            };
+            by_runner.entry(runner).or_default().push(attempt);
         }
         view.mark_unchanged();
         for (runner, attempts) in by_runner {
             for part in attempts.chunks(ASKED_MAX) {
-                for (job, attempt) in
-                    gone(&neighbours, &pool, &reader, epoch, &runner, part, &mut missing).await
-                {
-                    info!(%job, attempt, runner, "an attempt is with no worker any more: it was interrupted");
-                    reader.owner().tell(Event::OrphanGone { job, attempt });
+                match look(&neighbours, &pool, &reader, epoch, &runner, part, &mut missing).await {
+                    Found::Unstarted(attempts) => {
+                        for (job, attempt) in attempts {
+                            debug!(%job, attempt, runner, "an attempt was never handed out: it is given back");
+                            reader.owner().tell(Event::OrphanUnstarted { job, attempt });
+                        }
+                    }
+                    Found::Dead => {
+                        for &(job, attempt) in part {
+                            info!(%job, attempt, runner, "an attempt's worker is gone: it was interrupted");
+                            reader.owner().tell(Event::OrphanGone { job, attempt });
+                        }
+                    }
+                    Found::Nothing => {}
                 }
             }
         }
@@ -73,8 +85,17 @@ async fn runner_of(reader: &Reader, (job, attempt): (JobId, u32)) -> Result<Stri
     Ok(story.runner_of(attempt).unwrap_or_default())
 }
 
-/// Of one worker's attempts, those that it does not have.
-async fn gone(
+/// What was found out about one worker's attempts.
+enum Found {
+    /// It is there, and these were never handed out to it.
+    Unstarted(Vec<(JobId, u32)>),
+    /// It has not been there for its lease.
+    Dead,
+    /// No answer yet.
+    Nothing,
+}
+
+async fn look(
     neighbours: &Neighbours,
     pool: &Pool,
     reader: &Reader,
@@ -82,19 +103,19 @@ async fn gone(
     runner: &str,
     attempts: &[(JobId, u32)],
     missing: &mut HashMap<String, Instant>,
-) -> Vec<(JobId, u32)> {
+) -> Found {
     if *runner == *neighbours.me {
-        return pool.not_held(attempts.to_vec());
+        return Found::Unstarted(pool.not_held(attempts.to_vec()));
     }
     let member = neighbours.view.borrow().members.get(runner).cloned();
     let Some(member) = member else {
         // While this worker is not sure to see what is there, nobody is missing.
         if !*neighbours.sure.borrow() {
             missing.remove(runner);
-            return Vec::new();
+            return Found::Nothing;
         }
         let since = *missing.entry(runner.to_owned()).or_insert_with(Instant::now);
-        return if since.elapsed() >= neighbours.lease { attempts.to_vec() } else { Vec::new() };
+        return if since.elapsed() >= neighbours.lease { Found::Dead } else { Found::Nothing };
     };
     missing.remove(runner);
     let partition = reader.owner().partition();
@@ -107,10 +128,13 @@ async fn gone(
     };
     let answer = neighbours.link.call(&member, Held::KIND, question.encode(), ASK_WITHIN).await;
     match answer.map(|answer| Held::decode_answer(&answer)) {
-        Ok(Ok(held)) => attempts.iter().filter(|attempt| !held.contains(attempt)).copied().collect(),
+        Ok(Ok(held)) => {
+            let unstarted = attempts.iter().filter(|attempt| !held.contains(attempt));
+            Found::Unstarted(unstarted.copied().collect())
+        }
         other => {
             debug!(runner, ?other, "a worker did not say which attempts it has: asking again");
-            Vec::new()
+            Found::Nothing
         }
     }
 }

@@ -533,7 +533,7 @@ impl Owner {
                 tokio::spawn(orphans::settle(neighbours.clone(), self.shared.pool.clone(), reader, epoch));
             }
             (None, false) => self.input(Input::Event(Event::OrphansGone)),
-            (None, true) => self.end_lost_orphans(),
+            (None, true) => self.give_back_unstarted(),
         }
         self.shared.pool.register(self.handle.clone());
         self.open_since.send_replace(clock_ms);
@@ -541,10 +541,10 @@ impl Owner {
 
     /// A start that was on its way when the last claim ended may have become history without having
     /// been handed out: nobody will ever report its end.
-    fn end_lost_orphans(&mut self) {
+    fn give_back_unstarted(&mut self) {
         let orphans = self.core.engine().map(|engine| engine.orphans()).unwrap_or_default();
         for (job, attempt) in self.shared.pool.not_held(orphans) {
-            self.input(Input::Event(Event::OrphanGone { job, attempt }));
+            self.input(Input::Event(Event::OrphanUnstarted { job, attempt }));
         }
     }
 

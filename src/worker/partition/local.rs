@@ -77,6 +77,11 @@ impl Local {
         }
     }
 
+    /// The readers of all partitions here.
+    pub fn readers_all(&self) -> Vec<Reader> {
+        self.readers().values().cloned().collect()
+    }
+
     /// All owners.
     pub fn owners(&self) -> Vec<OwnerHandle> {
         self.readers().values().map(|reader| reader.owner().clone()).collect()

@@ -12,6 +12,7 @@ mod attempts;
 mod enqueue;
 mod jobs;
 mod local;
+mod look;
 mod queues;
 mod service;
 mod wire;
@@ -28,7 +29,8 @@ pub(crate) use attempts::{Finish, Held};
 pub(crate) use enqueue::Enqueue;
 pub(crate) use jobs::{AsNew, Change, GetHistory, GetJob, GetOutput, WaitForJob, same_namespace};
 pub(crate) use local::Local;
-pub(crate) use queues::{Count, Ids, List, Locate};
+pub(crate) use look::{Facts, LOCATED_MAX, Locate, Located, Told};
+pub(crate) use queues::{Count, Ids, List};
 pub(crate) use service::Service;
 
 /// Something that can be asked about one partition.

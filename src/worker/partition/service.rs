@@ -13,8 +13,8 @@ use crate::worker::router::addressed;
 use crate::worker::{OutputStream, RequestError};
 
 use super::{
-    AsNew, Change, Count, Enqueue, Finish, GetHistory, GetJob, GetOutput, Held, Ids, List, Local, Locate,
-    Operation, WaitForJob, not_understood,
+    AsNew, Change, Count, Enqueue, Finish, GetHistory, GetJob, GetOutput, Held, Ids, List, Local, Operation,
+    WaitForJob, not_understood,
 };
 
 /// See the module. Cheap to clone.
@@ -40,10 +40,12 @@ impl Service {
             Count::KIND => self.run::<Count>(&body).await,
             List::KIND => self.run::<List>(&body).await,
             Ids::KIND => self.run::<Ids>(&body).await,
-            Locate::KIND => self.run::<Locate>(&body).await,
             Finish::KIND => self.run::<Finish>(&body).await,
             Held::KIND => Ok(Held::decode(&body)?.run(&self.local).await),
-            other => Err(unknown_kind(other)),
+            other => {
+                let answered = super::look::answer(other, &body, &self.local).await;
+                answered.unwrap_or_else(|| Err(unknown_kind(other)))
+            }
         }
     }
 

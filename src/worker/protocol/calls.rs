@@ -249,6 +249,7 @@ fn may_heal(kind: StoreErrorKind) -> bool {
         StoreErrorKind::Damaged
         | StoreErrorKind::NewerFormat
         | StoreErrorKind::Locked
+        | StoreErrorKind::Moved
         | StoreErrorKind::Invalid
         | StoreErrorKind::Unsupported => false,
     }

@@ -3,7 +3,7 @@
 //! Which segments have such jobs the owner knows; which jobs of a segment, its memory or its
 //! summary; their bodies come from the rows of exactly those commits.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -23,7 +23,7 @@ use super::{Reader, reason_in_store};
 const LOOKED_AT_MAX: usize = 20_000;
 
 /// Jobs whose rows are read at once.
-const TOGETHER: usize = 32;
+const TOGETHER: usize = 128;
 
 /// A page, and where the next begins.
 pub(crate) struct Page {
@@ -56,9 +56,9 @@ impl Reader {
                 if room == 0 {
                     return Ok(page);
                 }
-                // A store that is far away is asked for several at once.
                 let (now, later) = wanted.split_at(room.min(TOGETHER).min(wanted.len()));
-                let listed = now.iter().map(|job| self.listed(&look, job, queue, filter));
+                let reader = self.with_rows(rows_of(now)).await?;
+                let listed = now.iter().map(|job| reader.listed(&look, job, queue, filter));
                 page.jobs.extend(try_join_all(listed).await?.into_iter().flatten());
                 looked_at += now.len();
                 page.next = now.last().map(|job| job.place);
@@ -129,6 +129,13 @@ impl Reader {
         };
         Ok(Some(self.view(job.id, &state, story, queue, false).await?))
     }
+}
+
+/// The commits that say what jobs are and what came of them last.
+fn rows_of(jobs: &[JobLook]) -> BTreeSet<CommitRef> {
+    let places = jobs.iter().map(|job| job.place);
+    let written = places.map(|at| CommitRef { epoch_number: at.epoch_number, commit: at.commit });
+    written.chain(jobs.iter().filter_map(|job| job.row.last)).collect()
 }
 
 /// Due since it was summarised.

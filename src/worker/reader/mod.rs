@@ -5,6 +5,7 @@
 //! between; then it looks again. Keeps INV-9: what can't be found is gone or was never there, and
 //! the two are told apart.
 
+mod ahead;
 mod history;
 mod list;
 mod output;
@@ -41,6 +42,8 @@ pub(crate) struct Reader {
     store: Arc<dyn Store>,
     bodies: Arc<Bodies>,
     owner: OwnerHandle,
+    /// Rows that were read ahead, for a list.
+    ahead: Option<ahead::Ahead>,
 }
 
 impl From<StoreError> for RequestError {
@@ -51,7 +54,7 @@ impl From<StoreError> for RequestError {
 
 impl Reader {
     pub fn new(store: Arc<dyn Store>, bodies: Arc<Bodies>, owner: OwnerHandle) -> Self {
-        Self { store, bodies, owner }
+        Self { store, bodies, owner, ahead: None }
     }
 
     pub fn owner(&self) -> &OwnerHandle {
@@ -82,6 +85,9 @@ impl Reader {
 
     /// The row of a commit; none if it has been dropped.
     async fn row(&self, at: CommitRef) -> Result<Option<(SegmentName, Arc<CommitRow>)>, RequestError> {
+        if let Some(found) = self.ahead.as_ref().and_then(|rows| rows.get(&at)) {
+            return Ok(Some(found.clone()));
+        }
         let segment = self.owner.peek(move |engine| engine.segment_of(at)).await?;
         let Some(segment) = segment else { return Ok(None) };
         if let Some(row) = self.row_at_hand(at) {
@@ -167,7 +173,8 @@ impl Reader {
     /// Looks into the summary of a segment that is not in memory.
     async fn state_in(&self, look: &SegmentLook, id: JobId) -> Result<Option<FoundIn>, RequestError> {
         let jobs = self.jobs_of(look).await?;
-        let Some(job) = jobs.into_iter().find(|job| job.id == id) else { return Ok(None) };
+        // A job that was written again in the same segment is there twice: the later row counts.
+        let Some(job) = jobs.into_iter().rev().find(|job| job.id == id) else { return Ok(None) };
         if let Some(moved_to) = job.row.moved_to {
             return Ok(Some(FoundIn::MovedTo(moved_to)));
         }

@@ -35,7 +35,7 @@ mod task;
 mod tests;
 mod types;
 
-pub(crate) use peers::STORE_KEY;
+pub(crate) use peers::{STORE_KEY, taking_part};
 pub(crate) use task::{Supervision, SupervisorHandle, start};
 pub(crate) use types::{ClockState, Settings};
 

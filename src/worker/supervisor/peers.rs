@@ -15,7 +15,7 @@ const SAID_MAX: usize = 10_000;
 
 /// Members that take part, as every worker sees them: on the same store, and not replaced by a
 /// newer process at the same address. Those that were asked to drain are shown as draining.
-pub(super) fn taking_part(view: &View, store: Option<&String>) -> BTreeMap<WorkerId, Member> {
+pub(crate) fn taking_part(view: &View, store: Option<&String>) -> BTreeMap<WorkerId, Member> {
     let mut newest: BTreeMap<&str, (u64, &WorkerId)> = BTreeMap::new();
     for (id, member) in &view.members {
         let this = (member.started_ms, id);

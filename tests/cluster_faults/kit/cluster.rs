@@ -1,6 +1,6 @@
 //! Several workers of one cluster, and the queue that all jobs of a test flow through.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -41,13 +41,15 @@ pub struct Setup {
     /// Also its keyspace and chroot.
     pub name: &'static str,
     pub partitions: u16,
+    /// Of each worker.
+    pub slots: usize,
     /// Members must be the same for so long before partitions move.
     pub settle: &'static str,
 }
 
 impl Setup {
     pub fn new(name: &'static str) -> Self {
-        Self { name, partitions: 8, settle: "1s" }
+        Self { name, partitions: 8, slots: 16, settle: "1s" }
     }
 }
 
@@ -200,6 +202,19 @@ impl Cluster {
         self.faults.last_mut().expect("there was a fault").to_ms = Some(now_ms());
     }
 
+    /// Waits until every partition has acknowledged a job that was asked for after this call: what it
+    /// was told before that is durable, too. There must be a load.
+    pub async fn committing(&self) {
+        let since_ms = now_ms();
+        until("every partition commits", async || {
+            let orders = self.book.orders();
+            let later = orders.iter().filter(|order| order.asked_ms > since_ms);
+            let partitions: BTreeSet<_> = later.map(|order| order.id.partition()).collect();
+            (partitions.len() == usize::from(self.setup.partitions)).then_some(())
+        })
+        .await;
+    }
+
     /// ZooKeeper as it is.
     pub async fn tree(&self) -> Option<Tree> {
         tree::read(self.servers, &self.chroot()).await
@@ -242,23 +257,25 @@ impl Cluster {
         for worker in self.workers.values() {
             let prefix = format!("{}:", worker.name);
             let locked = tree.owners.values().filter(|owner| owner.starts_with(&prefix)).count();
-            let shown = self.gauges(worker.url()).await;
-            if shown != Some((locked, locked)) {
+            // What it says that it owns, and should own.
+            let shown = self.metrics(worker.url(), ["qdo_partitions_owned", "qdo_partitions_wanted"]).await;
+            if shown != Some([locked, locked]) {
                 return Err(format!("{} owns and wants {shown:?}, but {tree:?}", worker.name));
             }
         }
         Ok(())
     }
 
-    /// How many partitions a worker says that it owns, and should own.
-    async fn gauges(&self, url: &str) -> Option<(usize, usize)> {
+    /// Metrics of a worker without labels.
+    pub async fn metrics<const N: usize>(&self, url: &str, names: [&str; N]) -> Option<[usize; N]> {
         let asked = self.client.get(format!("{url}/metrics")).timeout(ANSWER_PATIENCE).send();
         let text = asked.await.ok()?.text().await.ok()?;
-        let gauge = |name: &str| {
-            let mut lines = text.lines().filter_map(|line| line.split_once(' '));
-            lines.find(|(found, _)| *found == name)?.1.parse::<f64>().ok().map(|value| value as usize)
-        };
-        Some((gauge("qdo_partitions_owned")?, gauge("qdo_partitions_wanted")?))
+        let values: BTreeMap<&str, &str> = text.lines().filter_map(|line| line.split_once(' ')).collect();
+        let mut found = [0; N];
+        for (place, name) in found.iter_mut().zip(names) {
+            *place = values.get(name)?.parse::<f64>().ok()? as usize;
+        }
+        Some(found)
     }
 
     /// Leaves what was acknowledged beside the ledger, for whoever looks into a pause.
@@ -283,7 +300,7 @@ impl Cluster {
 }
 
 fn config_text(setup: &Setup, script: &Path) -> String {
-    let Setup { name, partitions, settle } = setup;
+    let Setup { name, partitions, slots, settle } = setup;
     format!(
         r#"listen = "127.0.0.1:0"
 [log]
@@ -300,7 +317,7 @@ keyspace = "faults_{name}"
 connect = "${{ZOOKEEPER}}/faults/{name}"
 session_timeout = "{timeout}s"
 [worker]
-slots = 16
+slots = {slots}
 partitions = {partitions}
 [handlers.work]
 exec = ["sh", "{script}"]

@@ -77,9 +77,10 @@ impl Book {
         lock(&self.orders).push(order);
     }
 
-    fn worker(&self, turn: usize) -> String {
+    /// None while all are dead.
+    fn worker(&self, turn: usize) -> Option<String> {
         let workers = lock(&self.workers);
-        workers[turn % workers.len()].clone()
+        workers.get(turn % workers.len().max(1)).cloned()
     }
 
     fn is_victim(&self, url: &str) -> bool {
@@ -145,9 +146,15 @@ async fn order(
     let asked_ms = now_ms();
     let deadline = Instant::now() + PATIENCE;
     let mut undisturbed = true;
-    let mut last;
+    let mut last = "no worker was there".to_owned();
     for turn in turn.. {
-        let worker = book.worker(turn);
+        if Instant::now() >= deadline {
+            return lock(&book.wrong).push(format!("not acknowledged within {PATIENCE:?}: {last}"));
+        }
+        let Some(worker) = book.worker(turn) else {
+            sleep(PAUSE).await;
+            continue;
+        };
         let tried = timeout(TRY_PATIENCE, enqueue(&client, &worker, &queue, &job)).await;
         undisturbed &= !book.is_victim(&worker);
         match tried {
@@ -164,9 +171,6 @@ async fn order(
                 undisturbed = false;
                 last = format!("{worker}: no answer within {TRY_PATIENCE:?}");
             }
-        }
-        if Instant::now() >= deadline {
-            return lock(&book.wrong).push(format!("not acknowledged within {PATIENCE:?}: {last}"));
         }
         sleep(PAUSE).await;
     }
