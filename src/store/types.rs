@@ -165,7 +165,7 @@ pub struct StoreHealth {
 /// What an acknowledged write survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Durability {
-    /// Nothing: it is in this process' memory.
+    /// Nothing: it is in the memory of processes.
     Memory,
     /// The end of processes; the last moments before a power cut may be lost where it strikes.
     Process,

@@ -149,6 +149,25 @@ async fn the_servers_sync_setting_is_reported() {
     assert!(node.up && node.datacenter.as_deref() == Some("datacenter1"), "{node:?}");
 }
 
+#[tokio::test]
+async fn a_keyspace_without_a_commit_log_is_reported() {
+    let keyspace = format!("unlogged_{}", fresh());
+    let session = session().await;
+    let create = format!(
+        "CREATE KEYSPACE {keyspace} WITH replication = {{'class': 'SimpleStrategy', 'replication_factor': 1}} AND durable_writes = false"
+    );
+    session.query_unpaged(create, ()).await.unwrap();
+    let with = CassandraOptions { keyspace: keyspace.clone(), ..options(servers()) };
+    let store = CassandraStore::open(with).await.expect("it opens");
+    let health = store.health().await.expect("it answers");
+    assert_eq!(health.durability, Durability::Memory, "{health:?}");
+    let alter = format!("ALTER KEYSPACE {keyspace} WITH durable_writes = true");
+    assert!(health.durability_note.ends_with(&alter), "{health:?}");
+    session.query_unpaged(alter, ()).await.unwrap();
+    let health = store.health().await.expect("it answers");
+    assert_eq!(health.durability, Durability::Power, "{health:?}");
+}
+
 /// A session past the store, to prepare what it should find.
 async fn session() -> scylla::client::session::Session {
     let points = servers().contact_points();

@@ -1,6 +1,7 @@
 //! How the cluster is, and what its acknowledgements are worth.
 //!
-//! A node acknowledges a write when it is in its commit log; whether that is on the disk by then is
+//! A node acknowledges a write when it is in its commit log (or in its memory only, in a keyspace
+//! without `durable_writes`); whether that is on the disk by then is
 //! the node's own setting, `commitlog_sync`, and its default is to sync every ten seconds.
 
 use std::sync::Arc;
@@ -53,6 +54,9 @@ impl Link {
 
     /// What a write survives that a quorum has acknowledged: the worst of the nodes decides.
     pub(super) async fn durability(&self) -> (Durability, String) {
+        if let Some(note) = self.without_log().await {
+            return (Durability::Memory, note);
+        }
         let mut worst = (Durability::Power, "each node has a write on its disk when it answers".to_owned());
         let nodes = nodes_of(&self.connected.session, &self.connected.datacenter);
         let up = nodes.iter().filter(|node| node.is_connected()).take(NODES_ASKED_MAX);
@@ -63,6 +67,17 @@ impl Link {
             }
         }
         worst
+    }
+
+    /// What is to be said if the keyspace's writes are in no commit log.
+    async fn without_log(&self) -> Option<String> {
+        let keyspace = &self.connected.keyspace;
+        let select = "SELECT durable_writes FROM system_schema.keyspaces WHERE keyspace_name = ?";
+        let result = self.connected.session.query_unpaged(select, (keyspace,)).await.ok()?;
+        let (is_durable,) = first_row::<(bool,)>("a keyspace", &result.into_rows_result().ok()?).ok()??;
+        (!is_durable).then(|| format!(
+            "keyspace {keyspace} has durable_writes = false, so nodes keep a write in memory only, and those that end lose it: ALTER KEYSPACE {keyspace} WITH durable_writes = true"
+        ))
     }
 
     async fn durability_of(&self, node: &Arc<Node>) -> (Durability, String) {
