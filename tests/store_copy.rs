@@ -422,3 +422,42 @@ async fn a_queue_that_is_created_meanwhile_is_left_alone() {
     assert_eq!(listed(&worker).await.len(), 8, "its group has another name");
     worker.stop(PATIENCE).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_of_a_key_keep_their_order() {
+    const JOBS: usize = 300;
+    let folder = tempfile::tempdir().unwrap();
+    let idle = worker(Arc::new(sqlite(folder.path(), "source"))).await;
+    let requests = idle.requests();
+    for first in (0..JOBS).step_by(10) {
+        let jobs = (first..first + 10).map(|number| NewJob {
+            key: Some((number % 7).to_string()),
+            ..NewJob::new("note", number.to_string())
+        });
+        requests.enqueue("default", "mail", jobs.collect()).await.unwrap();
+    }
+    drop(requests);
+    idle.stop(PATIENCE).await;
+    let target = Arc::new(MemoryStore::new());
+    copied(&sqlite(folder.path(), "source"), &*target, &options()).await.unwrap();
+
+    let (ran, mut runs) = tokio::sync::mpsc::channel(JOBS);
+    // One slot: what is started first has ended first.
+    let worker = Worker::builder(target)
+        .settings(WorkerSettings { slots: 1, ..WorkerSettings::default() })
+        .handler("note", move |context| {
+            let number: usize = std::str::from_utf8(&context.attempt.payload).unwrap().parse().unwrap();
+            ran.try_send(number).unwrap();
+            async { Ok(Bytes::new()) }
+        })
+        .start()
+        .await
+        .unwrap();
+    let mut latest = [None; 7];
+    for _ in 0..JOBS {
+        let number = timeout(PATIENCE, runs.recv()).await.unwrap().unwrap();
+        assert!(latest[number % 7] < Some(number), "{number} after {:?}", latest[number % 7]);
+        latest[number % 7] = Some(number);
+    }
+    worker.stop(PATIENCE).await;
+}
