@@ -115,6 +115,7 @@ fn play_superseded(seed: u64) -> u32 {
         faulty.set_plan(FaultPlan::default());
         timeout(PATIENCE, ledger.drain(&requests)).await.expect("everything ends in time");
         ledger.check(&requests).await;
+        ledger.check_uninterrupted(&requests).await;
         worker.stop(PATIENCE).await;
         claims
     })

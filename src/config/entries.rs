@@ -161,7 +161,7 @@ pub(super) const ENTRIES: &[Entry] = &[
     ),
     entry(
         "cassandra.create_schema",
-        "Make the keyspace and its tables where they are missing. `false` for those who keep that right to themselves; the statements are in docs/format.md.",
+        "Make the keyspace and its tables where they are missing. `false` for those who keep that right to themselves; the statements are in docs/servers.md.",
     ),
     entry("cassandra.connect_timeout", "How long a connection to a node may take."),
     entry(

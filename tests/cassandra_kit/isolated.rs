@@ -35,7 +35,7 @@ impl Isolated {
     }
 
     fn own_partition(&self, id: PartitionId) -> Option<PartitionId> {
-        (id.group / 1_000 == self.number).then(|| PartitionId { group: id.group % 1_000, ..id })
+        (id.group / 1_000 == self.number).then_some(PartitionId { group: id.group % 1_000, ..id })
     }
 
     fn own_segment(&self, key: SegmentKey) -> Option<SegmentKey> {

@@ -184,6 +184,8 @@ async fn round(cluster: &mut Cluster) -> Vec<&'static str> {
         trouble.end(cluster).await;
     }
     cluster.healed().await;
+    // What had ended while the store was away is under way until it is recorded: not at the next fault.
+    cluster.committing().await;
     line(&format!("soak: {troubles:?} held for {held:?}, all well after {:?}", begun.elapsed()));
     troubles.iter().map(|trouble| trouble.kind()).collect()
 }

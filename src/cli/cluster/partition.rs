@@ -32,6 +32,7 @@ pub(super) fn list(partitions: &[PartitionView], out: &Out) -> String {
         let rate = |of: fn(&crate::model::view::Rates) -> u64| {
             Cell::new(view.last_minute.as_ref().map_or("-".to_owned(), |rates| per_second(of(rates))))
         };
+        let (text, ink) = state(view);
         vec![
             Cell::new(&view.partition),
             Cell::new(printable(&format!("{}/{}", view.namespace, view.group))),
@@ -46,9 +47,7 @@ pub(super) fn list(partitions: &[PartitionView], out: &Out) -> String {
             rate(|rates| rates.started),
             rate(|rates| rates.succeeded + rates.failed),
             Cell::new(view.since.map_or("-".to_owned(), since)),
-            match state(view) {
-                (text, ink) => out.cell(text, ink),
-            },
+            out.cell(text, ink),
         ]
     });
     out.table(&headings, rows)

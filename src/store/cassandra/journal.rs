@@ -246,12 +246,15 @@ impl Link {
     ) -> Result<Vec<(u64, Bytes)>, StoreError> {
         let (partition, epoch) = (partition(id), epoch(of));
         let statements = &self.connected.statements;
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
         // Twice, because a row may have two parts.
         let first = limit.saturating_mul(2).min(FIRST_PAGE_ROWS);
         let mut pages = self.pages(&statements.progress, (&partition, &epoch), first);
         let mut found = Vec::new();
         let mut open: Option<(i64, Vec<Part>)> = None;
-        while limit > 0 {
+        loop {
             let page = pages.next().await?;
             let read = match &page {
                 Some(page) => rows::<NumberedPartRow<'_>>("progress", page)?,

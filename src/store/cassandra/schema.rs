@@ -176,4 +176,15 @@ mod tests {
             assert_eq!(kind(key), expected);
         }
     }
+
+    #[test]
+    fn the_page_about_servers_has_the_statements_that_make_the_tables() {
+        let page = include_str!("../../../docs/servers.md");
+        for table in &TABLES {
+            let statement = format!("{};", create_table("qdo", table, false));
+            assert!(page.contains(&statement), "docs/servers.md lacks: {statement}");
+        }
+        let last = format!("VALUES ('format', {FORMAT}) IF NOT EXISTS;");
+        assert!(page.contains(&last), "docs/servers.md lacks: {last}");
+    }
 }

@@ -164,7 +164,6 @@ impl ServerLink {
     }
 
     /// Whether there is room for a call; its share of that for messages.
-    #[expect(clippy::type_complexity, reason = "the link's fault, or the call's")]
     fn admit(
         &self,
         open: &Open,

@@ -1,6 +1,6 @@
 //! Several workers of one cluster, and the queue that all jobs of a test flow through.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -200,6 +200,19 @@ impl Cluster {
         self.settled().await;
         self.book.set_victims(Vec::new());
         self.faults.last_mut().expect("there was a fault").to_ms = Some(now_ms());
+    }
+
+    /// Waits until every partition has acknowledged a job that was asked for after this call: what it
+    /// was told before that is durable, too. There must be a load.
+    pub async fn committing(&self) {
+        let since_ms = now_ms();
+        until("every partition commits", async || {
+            let orders = self.book.orders();
+            let later = orders.iter().filter(|order| order.asked_ms > since_ms);
+            let partitions: BTreeSet<_> = later.map(|order| order.id.partition()).collect();
+            (partitions.len() == usize::from(self.setup.partitions)).then_some(())
+        })
+        .await;
     }
 
     /// ZooKeeper as it is.

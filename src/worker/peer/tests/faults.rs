@@ -124,7 +124,7 @@ async fn links_to_workers_that_are_gone_are_dropped() {
     let call = soon(peers.open(&worker.address, &worker.id, HANG, "".into(), SOON)).await;
     let mut call = call.unwrap();
     worker.until_serving(1).await;
-    peers.retain(&[worker.id.clone()]);
+    peers.retain(std::slice::from_ref(&worker.id));
     assert_eq!(worker.call(&peers, ECHO, "kept").await, Ok("kept".into()));
     peers.retain(&[]);
     let error = soon(call.recv()).await.unwrap().unwrap_err();

@@ -313,7 +313,7 @@ impl World {
     fn arrive(&mut self, number: usize, session: SessionNumber, call: Output) {
         let luck = self.chance(1_000);
         let unknown = luck < self.faults.unknown || !self.reachable;
-        let happens = self.reachable && (!unknown || luck % 2 == 0);
+        let happens = self.reachable && (!unknown || luck.is_multiple_of(2));
         let answer = match call {
             Output::Join { call, member } => return self.join(number, call, *member, unknown, happens),
             Output::Publish { call, member } => {
