@@ -3,8 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::cli_kit::{Ran, qdo, run, until};
@@ -51,8 +49,12 @@ fn a_cluster_is_examined_before_it_runs_while_it_runs_and_when_no_worker_is_left
     }
     ask(&good, &["cluster", "--direct"]).code(2).says(&["looking", "creation is off"]);
 
-    let one = Server::spawn_worker("one", &folder.path().join("one"), &good, &[]);
-    let two = Server::spawn_worker("two", &folder.path().join("two"), &good, &[]);
+    let worker = |name: &str| {
+        let mut worker = Server::spawn_worker(name, &folder.path().join(name), &good, &[]);
+        worker.wait_for_line("joined the cluster");
+        worker
+    };
+    let (one, two) = (worker("one"), worker("two"));
     let at = |worker: &Server, words: &[&str]| run(qdo().args(words).args(["--address", worker.url()]));
     until("a queue", || {
         Some(at(&one, &["queue", "create", "q", "--partitions", "4"])).filter(|ran| ran.code == 0)
@@ -103,9 +105,8 @@ fn a_cluster_is_examined_before_it_runs_while_it_runs_and_when_no_worker_is_left
     ignored.code(0);
 
     // No worker is left.
-    for worker in [&one, &two] {
-        kill(Pid::from_raw(worker.pid() as i32), Signal::SIGKILL).unwrap();
-    }
+    one.kill();
+    two.kill();
     until("no members", || {
         let direct = ask(&good, &["cluster", "--direct", "-o", "json"]).code(0).json();
         (direct["workers"] == serde_json::json!([]) && direct["partitions_without_owner"] == 4).then_some(())
