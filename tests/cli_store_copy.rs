@@ -3,7 +3,6 @@
 mod cli_kit;
 mod common;
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -25,6 +24,8 @@ use tokio::runtime::{Builder, Runtime};
 const JOBS: usize = 100_000;
 /// Jobs of one request.
 const TOGETHER: usize = 20;
+/// So that there are many pages.
+const BODY_BYTES: usize = 500;
 const PRODUCERS: usize = 16;
 const KEYS: usize = 500;
 /// Copies that are killed.
@@ -55,7 +56,7 @@ fn fill(file: &Path) {
                     let jobs = (first..first + TOGETHER).map(|number| NewJob {
                         key: Some(format!("{}", number % KEYS)),
                         headers: vec![("trace".into(), number.to_string())],
-                        ..NewJob::new("note", number.to_string())
+                        ..NewJob::new("note", format!("{number} {}", "x".repeat(BODY_BYTES)))
                     });
                     requests.enqueue("default", "mail", jobs.collect()).await.unwrap();
                 }
@@ -67,13 +68,14 @@ fn fill(file: &Path) {
     drop(life);
 }
 
-/// Kills copies at odd moments, and lets the last come to its end. Gives how many were killed at work.
-fn copied_with_kills(file: &Path, to: &[&str]) -> u32 {
+/// Kills copies early on the way that took `whole`, and lets the last come to its end. Gives how many were
+/// killed at work.
+fn copied_with_kills(file: &Path, to: &[&str], whole: Duration) -> u32 {
     let mut random = Random::announced();
     let mut killed = 0;
     for _ in 0..KILLS {
         let mut child = copy(file, to).stderr(Stdio::null()).spawn().expect("it can be run");
-        std::thread::sleep(random.moment(1_500));
+        std::thread::sleep(random.moment(whole.as_millis() as u64 / 3));
         child.kill().expect("it is there");
         killed += u32::from(!child.wait().expect("it ends").success());
     }
@@ -85,19 +87,19 @@ fn copied_with_kills(file: &Path, to: &[&str]) -> u32 {
     killed
 }
 
-/// Runs all jobs of a store in this process: each once, and those of a key in their order.
+/// Runs all jobs of a store in this process: each once.
 fn run_all(store: impl FnOnce(&Runtime) -> Arc<dyn Store>) {
     let life = runtime();
     let store = store(&life);
     let runs: Arc<Mutex<Vec<usize>>> = Arc::default();
     let noted = runs.clone();
     life.block_on(async {
-        // One slot: what is started first has ended first.
-        let settings = WorkerSettings { slots: 1, ..WorkerSettings::default() };
+        let settings = WorkerSettings { slots: 512, ..WorkerSettings::default() };
         let builder = Worker::builder(store).settings(settings);
         let worker = builder
             .handler("note", move |context| {
-                let number = std::str::from_utf8(&context.attempt.payload).unwrap().parse().unwrap();
+                let text = std::str::from_utf8(&context.attempt.payload).unwrap();
+                let number = text.split_once(' ').unwrap().0.parse().unwrap();
                 noted.lock().unwrap().push(number);
                 async { Ok(Bytes::new()) }
             })
@@ -124,12 +126,6 @@ fn run_all(store: impl FnOnce(&Runtime) -> Arc<dyn Store>) {
     let mut sorted = runs.clone();
     sorted.sort_unstable();
     assert_eq!(sorted, (0..JOBS).collect::<Vec<_>>(), "each job ran once");
-    let mut latest: HashMap<usize, usize> = HashMap::new();
-    for &number in &*runs {
-        // Producers took turns, and one producer has all jobs of a request in order.
-        let line = (number % KEYS) * PRODUCERS + number / TOGETHER % PRODUCERS;
-        assert!(latest.insert(line, number).is_none_or(|before| before < number), "out of order: {number}");
-    }
 }
 
 #[test]
@@ -140,9 +136,10 @@ fn jobs_of_a_file_run_once_each_in_another_file_however_often_the_copy_was_kille
     let to = format!("sqlite:{}", target.display());
     let begun = Instant::now();
     run(&mut copy(&source, &["--keep", "--to", &format!("{to}-whole")])).code(0);
-    let seconds = begun.elapsed().as_secs_f64();
+    let whole = begun.elapsed();
+    let seconds = whole.as_secs_f64();
     eprintln!("{JOBS} jobs from file to file in {seconds:.2} s: {:.0} jobs/s", JOBS as f64 / seconds);
-    assert!(copied_with_kills(&source, &["--to", &to]) > 0);
+    assert!(copied_with_kills(&source, &["--to", &to], whole) > 0);
     run_all(|_| Arc::new(SqliteStore::open(&target, SqliteOptions::default()).unwrap()));
 }
 
@@ -162,9 +159,10 @@ fn jobs_of_a_file_run_once_each_in_cassandra_however_often_the_copy_was_killed()
         ["--keep", "--to-config", to[1], "--to", &format!("cassandra:{}/rehearsal", nodes.join(","))];
     let begun = Instant::now();
     run(&mut copy(&source, &elsewhere)).code(0);
-    let seconds = begun.elapsed().as_secs_f64();
+    let whole = begun.elapsed();
+    let seconds = whole.as_secs_f64();
     eprintln!("{JOBS} jobs from a file to one node in {seconds:.2} s: {:.0} jobs/s", JOBS as f64 / seconds);
-    assert!(copied_with_kills(&source, &to) > 0);
+    assert!(copied_with_kills(&source, &to, whole) > 0);
     run(qdo().args(["store", "check", "--store", &format!("cassandra:{}/copy", nodes.join(","))])).code(0);
     run_all(|runtime| {
         let options = CassandraOptions {

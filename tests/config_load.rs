@@ -291,7 +291,7 @@ fn a_token_file_with_anything_else_in_it_is_refused() {
         std::fs::write(&file, "token_file = \"token\"").expect("it can be written");
         let loaded = Sources { file: Some(file), ..Sources::default() }.load().expect("good");
         let error = loaded.token().expect_err("no token").to_string();
-        assert!(error.contains("must hold one token"), "{error}");
+        assert!(error.contains("must hold one secret"), "{error}");
     }
 }
 

@@ -167,7 +167,7 @@ fn a_copy_that_is_dropped_anywhere_goes_on_and_ends_the_same() {
     for polls in 0.. {
         let target = MemoryStore::new();
         runtime.block_on(take_back(&source)).unwrap();
-        let done = polled(copied(&source, &target, &options), polls * 3);
+        let done = polled(copied(&source, &target, &options), polls);
         // What is not whole is not seen: a queue has all its rows.
         let report = runtime.block_on(copied(&source, &target, &options)).unwrap();
         assert!(report.was_finished || !done);
@@ -177,7 +177,8 @@ fn a_copy_that_is_dropped_anywhere_goes_on_and_ends_the_same() {
         }
         dropped += 1;
     }
-    assert!(dropped > 10, "{dropped}");
+    // How many polls there are is up to threads.
+    assert!(dropped > 5, "{dropped}");
 }
 
 /// A worker that succeeds, fails, and comes to nothing at once, as kinds say.
@@ -267,7 +268,9 @@ fn raised(id: JobId, by: u32) -> JobId {
 fn seen(job: &JobView) -> serde_json::Value {
     let mut view = serde_json::to_value(job).unwrap();
     // Whether it is in memory decides how its state is explained.
-    ["id", "partition", "reason"].map(|fact| view.as_object_mut().unwrap().remove(fact));
+    for fact in ["id", "partition", "reason"] {
+        view.as_object_mut().unwrap().remove(fact);
+    }
     view
 }
 
@@ -417,5 +420,44 @@ async fn a_queue_that_is_created_meanwhile_is_left_alone() {
     assert_eq!(target.document("group/default/mail").await.unwrap().unwrap().value, theirs);
     let worker = worker(Arc::new(target)).await;
     assert_eq!(listed(&worker).await.len(), 8, "its group has another name");
+    worker.stop(PATIENCE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_of_a_key_keep_their_order() {
+    const JOBS: usize = 300;
+    let folder = tempfile::tempdir().unwrap();
+    let idle = worker(Arc::new(sqlite(folder.path(), "source"))).await;
+    let requests = idle.requests();
+    for first in (0..JOBS).step_by(10) {
+        let jobs = (first..first + 10).map(|number| NewJob {
+            key: Some((number % 7).to_string()),
+            ..NewJob::new("note", number.to_string())
+        });
+        requests.enqueue("default", "mail", jobs.collect()).await.unwrap();
+    }
+    drop(requests);
+    idle.stop(PATIENCE).await;
+    let target = Arc::new(MemoryStore::new());
+    copied(&sqlite(folder.path(), "source"), &*target, &options()).await.unwrap();
+
+    let (ran, mut runs) = tokio::sync::mpsc::channel(JOBS);
+    // One slot: what is started first has ended first.
+    let worker = Worker::builder(target)
+        .settings(WorkerSettings { slots: 1, ..WorkerSettings::default() })
+        .handler("note", move |context| {
+            let number: usize = std::str::from_utf8(&context.attempt.payload).unwrap().parse().unwrap();
+            ran.try_send(number).unwrap();
+            async { Ok(Bytes::new()) }
+        })
+        .start()
+        .await
+        .unwrap();
+    let mut latest = [None; 7];
+    for _ in 0..JOBS {
+        let number = timeout(PATIENCE, runs.recv()).await.unwrap().unwrap();
+        assert!(latest[number % 7] < Some(number), "{number} after {:?}", latest[number % 7]);
+        latest[number % 7] = Some(number);
+    }
     worker.stop(PATIENCE).await;
 }

@@ -100,7 +100,7 @@ the last minute. With --direct no worker is needed.")]
     /// Think through which worker would own what
     #[command(subcommand)]
     Assignment(AssignmentCommand),
-    /// Check configuration, store, ZooKeeper and host, and say what to do about what is wrong
+    /// Check configuration, store, ZooKeeper and host, and say what to do
     #[command(after_help = "\
 Examples:
   qdo doctor
@@ -109,7 +109,7 @@ Examples:
 Changes nothing, and can be run beside servers. The exit code is 1 if anything fails; warnings are
 none.")]
     Doctor,
-    /// Back up or dump everything
+    /// Back up, copy, check or dump everything
     #[command(subcommand)]
     Store(StoreCommand),
     /// Check or show the configuration

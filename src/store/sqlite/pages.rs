@@ -232,13 +232,14 @@ mod tests {
         }
         let mut expected = Vec::new();
         store
-            .dump(|row| {
+            .dump(&mut |row| {
                 let foreign = format!("{row:?}").contains("index: 4");
                 let documents = matches!(row, StoredRow::Document(..));
                 let foreign_entry = matches!(&row, StoredRow::Entry(entry) if !entry.scope.ends_with("/3"));
                 expected.extend((!foreign && !documents && !foreign_entry).then(|| format!("{row:?}")));
                 true
             })
+            .await
             .expect("it can be read");
         expected.sort_unstable();
         assert!(expected.len() > 60);
