@@ -218,7 +218,7 @@ pub(super) struct LookArgs {
     )]
     pub watch: Option<u64>,
     /// Ask no worker: read the store and ZooKeeper of the configuration
-    #[arg(long, conflicts_with = "address")]
+    #[arg(long)]
     pub direct: bool,
 }
 
@@ -258,7 +258,7 @@ pub(super) enum AssignmentCommand {
         #[arg(long, value_name = "WORKER", conflicts_with = "join")]
         leave: Option<String>,
         /// Ask no worker: read the store and ZooKeeper of the configuration
-        #[arg(long, conflicts_with = "address")]
+        #[arg(long)]
         direct: bool,
     },
 }

@@ -162,6 +162,15 @@ impl Catalog {
         };
         let key = format!("queue/{namespace}/{name}");
         let queue = self.create_document(&key, queue).await?;
+        let group = match queue.group == name {
+            true => group,
+            // Somebody else has put it there, in a group of another name.
+            false => {
+                let key = format!("group/{namespace}/{}", queue.group);
+                let stored = self.stored::<GroupDocument>(&key).await?;
+                stored.ok_or_else(|| damaged(&key, "it is missing, and a queue is in it"))?.0
+            }
+        };
         let created = self.remember(entry(namespace, name, &queue, &group));
         self.changed_here();
         Ok(created)

@@ -1,5 +1,6 @@
 //! The HTTP API over a real socket, on a double of the worker.
 
+mod cluster;
 mod enqueue;
 mod errors;
 mod guard;

@@ -14,14 +14,14 @@
 //!
 //! - **Nothing runs while it is copied**: the source is owned by this process (its lock), and a group's
 //!   documents, without which no worker knows of it, are the last that is written of it.
-//! - **Resumable**: the target holds a plan ([`plan`]) with the place up to which rows are durable.
+//! - **Resumable**: the target holds a plan (`plan`) with the place up to which rows are durable.
 //!   Whoever comes next goes on from there; a few rows are written again.
 //! - **Numbers** of groups and queues are given once in a store, and job ids begin with the group's. In a
 //!   target that has given none of the source's numbers yet, all stay as they are, and so do the ids.
-//!   Else all are raised by the same amount ([`renumber`]).
-//! - **Not twice**: the source gets a mark ([`mark`]) with which no worker starts on it any more, unless
+//!   Else all are raised by the same amount (`renumber`).
+//! - **Not twice**: the source gets a mark (`mark`) with which no worker starts on it any more, unless
 //!   that is not wanted.
-//! - **Bounded**: a page of rows being written, and one being read ([`PAGE_ROWS`], [`PAGE_BYTES`]),
+//! - **Bounded**: a page of rows being written, and one being read (`PAGE_ROWS`, `PAGE_BYTES`),
 //!   besides the catalogue.
 
 mod catalog;

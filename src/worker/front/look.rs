@@ -67,7 +67,7 @@ impl Front {
         let id = String::from_utf8_lossy(&self.shared.name).into_owned();
         let partitions = self.owners().len() as u64;
         let worker = WorkerView {
-            name: id.split(':').next().unwrap_or_default().to_owned(),
+            name: name_in(&id).to_owned(),
             address: None,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             since: time(self.started_ms),
@@ -195,6 +195,9 @@ impl Front {
         };
         let views = names.iter().map(|name| {
             let mut shown = view::partition(name, queues_of(name), &seen);
+            if self.shared.cluster.is_none() {
+                shown.owner_name = shown.owner.as_deref().map(|id| name_in(id).to_owned());
+            }
             match located.remove(&name.id) {
                 Some(located) => view::tell(&mut shown, located),
                 None if shown.owner.is_none() && self.shared.cluster.is_some() => {
@@ -270,6 +273,11 @@ impl Front {
         let partitions = seen.owners.values().filter(|owner| **owner == id).count() as u64;
         Ok(DrainView { id: id.to_string(), name, draining: drained, partitions })
     }
+}
+
+/// The name that an id begins with.
+fn name_in(id: &str) -> &str {
+    id.split(':').next().unwrap_or_default()
 }
 
 /// One question, within the patience of a look.
