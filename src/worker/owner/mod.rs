@@ -6,6 +6,8 @@ mod hand_out;
 mod handle;
 mod orphans;
 mod task;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use handle::{OwnerHandle, unavailable};
 pub(crate) use task::{Owner, Shared};
