@@ -108,6 +108,8 @@ pub(crate) struct Owner {
     /// It has been open before: attempts that run are this process's own.
     was_open: bool,
     settled_for_good: bool,
+    /// When this claim was begun.
+    claim_begun: Instant,
     hand_outs: HandOuts,
     /// The epoch that is open.
     epoch: Option<Epoch>,
@@ -170,6 +172,7 @@ impl Owner {
             stop_by: None,
             was_open: false,
             settled_for_good: false,
+            claim_begun: Instant::now(),
             hand_outs,
             epoch: None,
             held_back: Vec::new(),
@@ -310,6 +313,7 @@ impl Owner {
             let settings = Box::new(queue.settings.clone());
             self.input(Input::Queue { number: queue.number, settings, paused: queue.paused });
         }
+        self.claim_begun = Instant::now();
         self.input(Input::Start { incarnation: u64::from_le_bytes(drawn) });
         for message in std::mem::take(&mut self.postponed) {
             self.message(message);
@@ -531,7 +535,8 @@ impl Owner {
     }
 
     fn opened(&mut self, epoch: Epoch) {
-        debug!(partition = %self.partition, %epoch, "open");
+        let ms = self.claim_begun.elapsed().as_millis() as u64;
+        debug!(partition = %self.partition, %epoch, ms, "open");
         self.trouble.send_replace(None);
         let clock_ms = self.shared.clock.now_ms();
         if let Some(engine) = self.core.engine() {
