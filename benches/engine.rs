@@ -35,6 +35,7 @@ impl Driver {
             tail: Vec::new(),
             queues: (1..=queues).map(|number| (number, QueueSettings::default(), false)).collect(),
             tokens: Vec::new(),
+            passed_over: 0,
         };
         let partition = PartitionId { group: 1, index: 0 };
         let now_ms = 1_700_000_000_000;

@@ -276,6 +276,8 @@ pub struct TakenOver {
     pub queues: Vec<(QueueNumber, QueueSettings, bool)>,
     /// Tokens found in the index: hash, job, time.
     pub tokens: Vec<([u8; 16], JobId, u64)>,
+    /// Claims that came to nothing: they were looked at, and will be by the next owner.
+    pub passed_over: usize,
 }
 
 /// An accepted commit after the latest progress.

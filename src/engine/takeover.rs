@@ -17,6 +17,9 @@ use super::segment::{JobRef, Segment, Segments, Tally, lane_of};
 use super::state::Head;
 use super::{Effect, Engine, EngineSettings, TailCommit, TakenOver};
 
+/// Claims without commits that every new owner looks at, until progress is written and they are deleted.
+const PASSED_OVER_MAX: usize = 4;
+
 /// Why a partition can't be taken over from what was read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TakeoverError {
@@ -38,6 +41,7 @@ pub enum TakeoverError {
 #[derive(Debug, Default)]
 pub(crate) struct Opening {
     tail: Vec<TailCommit>,
+    passed_over: usize,
     missing: BTreeSet<u32>,
     summaries: BTreeMap<u32, SummaryRow>,
 }
@@ -110,8 +114,12 @@ impl Engine {
             }
         }
         let missing = engine.segments_needed(&taken.tail);
-        engine.opening =
-            Some(Opening { tail: taken.tail, missing: missing.clone(), summaries: BTreeMap::new() });
+        engine.opening = Some(Opening {
+            tail: taken.tail,
+            passed_over: taken.passed_over,
+            missing: missing.clone(),
+            summaries: BTreeMap::new(),
+        });
         missing.iter().for_each(|&number| engine.load(number));
         effects.append(&mut engine.effects);
         if missing.is_empty() {
@@ -202,8 +210,16 @@ impl Engine {
         for name in self.condemned.clone() {
             self.journal.after_release(Effect::Drop { name, condemned_by: 0 });
         }
-        // A successor of this owner starts from here, not from the tail once more.
-        self.progress_wanted = !opening.tail.is_empty() || !self.condemned.is_empty();
+        let bytes = opening.tail.iter().map(|commit| commit.bytes).sum();
+        self.since_progress = (opening.tail.len() as u64, bytes);
+        // A successor of this owner starts from here. Not now, if it would have little more to read than
+        // this one had: while a dead worker's partitions are taken over, the store has enough to do.
+        let epochs = opening.tail.chunk_by(|a, b| a.segment.epoch_number == b.segment.epoch_number).count();
+        let much = opening.passed_over >= PASSED_OVER_MAX || epochs > 1;
+        if much || !self.condemned.is_empty() {
+            self.progress_wanted = true;
+            self.since_progress.0 = self.since_progress.0.max(1);
+        }
         self.retain();
         Ok(())
     }

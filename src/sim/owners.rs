@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use crate::model::Epoch;
 use crate::store::{CommitKey, SegmentKey};
-use crate::worker::protocol::{Effect, Protocol, ProtocolSettings};
+use crate::worker::protocol::{Accepted, Effect, Protocol, ProtocolSettings};
 
 use super::app::{App, Opening};
 use super::oracle::Bounds;
@@ -29,6 +29,8 @@ pub struct Owner {
     pub ahead_ms: u64,
     /// Its claim.
     pub protocol: Option<Protocol>,
+    /// What its claim goes on from, until that is durable.
+    pub accepted: Option<Box<Accepted>>,
     /// Of a claim that has taken over: what is being read.
     pub opening: Option<Opening>,
     /// Of one that owns.
@@ -51,6 +53,7 @@ impl Owner {
         self.life += 1;
         self.effects.clear();
         self.protocol = None;
+        self.accepted = None;
         self.opening = None;
         self.summaries.clear();
         self.app = None;
@@ -76,6 +79,6 @@ pub fn settings(plan: &Plan) -> ProtocolSettings {
         retry_delay_ms: plan.delay_ms * 2,
         retry_delay_max_ms: plan.delay_ms * 20,
         page_rows_max: plan.page_rows,
-        page_bytes_max: 1 << 20,
+        page_bytes_max: 4 << 20,
     }
 }

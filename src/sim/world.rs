@@ -365,7 +365,12 @@ impl World {
         let life = self.owners[worker].life;
         match effect {
             Effect::Call { call, request } => self.call(worker, call, request),
-            Effect::TakenOver(accepted) => self.taken_over(worker, *accepted),
+            Effect::Accepted(accepted) => self.owners[worker].accepted = Some(accepted),
+            Effect::TakenOver => {
+                if let Some(accepted) = self.owners[worker].accepted.take() {
+                    self.taken_over(worker, *accepted);
+                }
+            }
             Effect::Released { up_to } => self.released(worker, up_to),
             Effect::FencePassed { ticket } => {
                 if let Some(epoch) = self.owners[worker].epoch {

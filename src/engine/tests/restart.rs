@@ -247,6 +247,7 @@ fn take_over(rows: Vec<CommitRow>) -> Result<Engine, TakeoverError> {
         tail: tail.collect(),
         queues: vec![(1, QueueSettings::default(), false)],
         tokens: Vec::new(),
+        passed_over: 0,
     };
     Engine::open(PARTITION, EngineSettings::default(), taken, START_MS, &mut Vec::new())
 }

@@ -90,6 +90,7 @@ impl World {
                 .map(|(&number, (set, paused))| (number, set.clone(), *paused))
                 .collect(),
             tokens: self.store.tokens(self.now_ms),
+            passed_over: 0,
         };
         self.released_up_to = None;
         self.progress_durable = None;

@@ -106,6 +106,7 @@ impl World {
             tail: Vec::new(),
             queues: queues.iter().map(|(&number, (set, paused))| (number, set.clone(), *paused)).collect(),
             tokens: Vec::new(),
+            passed_over: 0,
         };
         let mut effects = Vec::new();
         let engine =

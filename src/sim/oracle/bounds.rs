@@ -9,7 +9,7 @@ use crate::worker::protocol::ProtocolSettings;
 /// or drop.
 const OTHERS_MAX: usize = 3;
 /// Rows of the tail that are written again at a time.
-const REPEATS_MAX: usize = 8;
+const REPEATS_MAX: usize = 32;
 
 #[derive(Debug, Default)]
 struct Try {

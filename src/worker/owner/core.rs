@@ -2,9 +2,9 @@
 //! what ([`crate::engine`]), put together.
 //!
 //! ```text
-//! Start ─▶ claiming ─▶ reading the journal ─TakenOver─▶ reading summaries ─▶ open ─▶ superseded / failed
-//!         (protocol)      and the tokens                  (LoadSegment)
-//!                          (ReadTokens)
+//! Start ─▶ claiming ─▶ reading the journal ─Accepted─▶ reading summaries ──▶ open ─▶ superseded / failed
+//!         (protocol)      and the tokens                 (LoadSegment)
+//!                          (ReadTokens)               writing the tail again
 //! ```
 //!
 //! Requests that come before it is open wait here; whoever feeds it bounds them. A look at the
@@ -119,6 +119,8 @@ pub(crate) struct Core {
     looks: VecDeque<u64>,
     fences: HashMap<u64, Fence>,
     next_fence: u64,
+    /// All that was accepted is durable.
+    taken_over: bool,
     opened: bool,
     protocol_wake_ms: Option<u64>,
     protocol_effects: Vec<ProtocolEffect>,
@@ -145,6 +147,7 @@ impl Core {
             looks: VecDeque::new(),
             fences: HashMap::new(),
             next_fence: 0,
+            taken_over: false,
             opened: false,
             protocol_wake_ms: None,
             protocol_effects: Vec::new(),
@@ -154,12 +157,12 @@ impl Core {
 
     /// The engine, to look at.
     pub fn engine(&mut self) -> Option<&mut Engine> {
-        self.engine.as_mut().filter(|engine| engine.is_open())
+        self.engine.as_mut().filter(|_| self.opened)
     }
 
     /// Nothing is being built or on its way.
     pub fn is_settled(&self) -> bool {
-        self.engine.as_ref().is_some_and(Engine::is_settled)
+        self.opened && self.engine.as_ref().is_some_and(Engine::is_settled)
     }
 
     /// So many jobs may be in memory from now on.
@@ -172,14 +175,12 @@ impl Core {
 
     /// Progress has been asked for and is not on its way yet, or a commit is.
     pub fn owes_progress(&self) -> bool {
-        self.engine
-            .as_ref()
-            .is_some_and(|engine| engine.is_open() && engine.has_commit() || !engine.is_settled())
+        self.engine.as_ref().is_some_and(|engine| self.opened && engine.has_commit() || !engine.is_settled())
     }
 
     /// When [`Input::Wake`] is due, Unix ms.
     pub fn next_wake_ms(&self) -> Option<u64> {
-        let engine = self.engine.as_ref().filter(|engine| engine.is_open()).and_then(Engine::next_wake_ms);
+        let engine = self.engine.as_ref().filter(|_| self.opened).and_then(Engine::next_wake_ms);
         engine.into_iter().chain(self.protocol_wake_ms).min()
     }
 
@@ -219,7 +220,7 @@ impl Core {
     /// who wait for a moment at which nothing is being built.
     pub fn flush(&mut self, now_ms: u64, outputs: &mut Vec<Output>) {
         loop {
-            let Some(engine) = self.engine.as_mut().filter(|engine| engine.is_open()) else { return };
+            let Some(engine) = self.engine.as_mut().filter(|_| self.opened) else { return };
             if !engine.has_commit() {
                 break;
             }
@@ -303,7 +304,7 @@ impl Core {
             return;
         };
         let opens = matches!(event, engine::Event::SegmentLoaded { .. });
-        if !engine.is_open() && !opens {
+        if !self.opened && !opens {
             self.held.push_back(event);
             return;
         }
@@ -338,6 +339,7 @@ impl Core {
                 .map(|(number, (settings, paused))| (*number, settings.clone(), *paused))
                 .collect(),
             tokens,
+            passed_over: accepted.passed_over,
         };
         let mut effects = Vec::new();
         match Engine::open(self.partition, self.settings, taken, now_ms, &mut effects) {
@@ -358,9 +360,8 @@ impl Core {
     }
 
     fn open_if_ready(&mut self, now_ms: u64, outputs: &mut Vec<Output>) {
-        let Some(engine) = self.engine.as_ref().filter(|engine| engine.is_open() && !self.opened) else {
-            return;
-        };
+        let ready = self.taken_over && !self.opened;
+        let Some(engine) = self.engine.as_ref().filter(|engine| ready && engine.is_open()) else { return };
         self.opened = true;
         outputs.push(Output::Opened { epoch: engine.epoch() });
         for event in std::mem::take(&mut self.held) {
@@ -428,9 +429,13 @@ impl Core {
         match effect {
             ProtocolEffect::Call { call, request } => outputs.push(Output::Call { call, request }),
             ProtocolEffect::Claimed => outputs.push(Output::ReadTokens),
-            ProtocolEffect::TakenOver(accepted) => {
+            ProtocolEffect::Accepted(accepted) => {
                 self.accepted = Some(accepted);
                 self.open_engine(now_ms, outputs);
+            }
+            ProtocolEffect::TakenOver => {
+                self.taken_over = true;
+                self.open_if_ready(now_ms, outputs);
             }
             ProtocolEffect::Released { up_to } => {
                 self.event(now_ms, engine::Event::Released { up_to }, outputs);

@@ -208,10 +208,9 @@ impl OwnerHandle {
         let _ = self.send(Message::Event(event));
     }
 
-    /// Takes no more requests, starts nothing more, writes progress and ends, within a bound. What
+    /// Writes progress, then takes no more requests, starts nothing more and ends, within a bound. What
     /// runs goes on.
     pub async fn hand_over(&self) {
-        self.leaving.store(true, Ordering::Release);
         let (done, stopped) = oneshot::channel();
         if self.send(Message::Stop { done }).is_ok() {
             let _ = stopped.await;

@@ -49,7 +49,10 @@ const MESSAGES_OF_RUNNER: usize = 2;
 const READ_RETRY: Duration = Duration::from_millis(500);
 /// Delay before a claim after another owner came, or after the store could not be read.
 const CLAIM_RETRY: Duration = Duration::from_secs(1);
-/// How long a stop waits for its last progress: it only makes the next start quicker.
+/// How long an owner that is to end waits for progress and goes on as ever: its successor has the less
+/// to read.
+const PREPARE_PATIENCE: Duration = Duration::from_secs(2);
+/// How long it then waits for the release of its last commits.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// Tries of a take-over that fails, before the partition is parked.
 const TAKEOVERS_MAX: u32 = 3;
@@ -84,6 +87,29 @@ enum End {
     Failed(StoreError),
 }
 
+/// How far an owner is that was told to end.
+#[derive(Clone, Copy, Debug)]
+enum Ending {
+    No,
+    /// It goes on as ever while progress is written.
+    Preparing {
+        until: Instant,
+    },
+    /// It starts and takes nothing more; its last commits are on their way.
+    Last {
+        until: Instant,
+    },
+}
+
+impl Ending {
+    fn until(self) -> Option<Instant> {
+        match self {
+            Self::No => None,
+            Self::Preparing { until } | Self::Last { until } => Some(until),
+        }
+    }
+}
+
 /// One partition's owner.
 pub(crate) struct Owner {
     shared: Shared,
@@ -104,10 +130,9 @@ pub(crate) struct Owner {
     /// The partition's time is so far ahead of the clock.
     ahead_ms: u64,
     stopping: Option<oneshot::Sender<()>>,
-    stop_by: Option<Instant>,
+    ending: Ending,
     /// It has been open before: attempts that run are this process's own.
     was_open: bool,
-    settled_for_good: bool,
     /// When this claim was begun.
     claim_begun: Instant,
     hand_outs: HandOuts,
@@ -169,9 +194,8 @@ impl Owner {
             next_ticket: 0,
             ahead_ms: 0,
             stopping: None,
-            stop_by: None,
+            ending: Ending::No,
             was_open: false,
-            settled_for_good: false,
             claim_begun: Instant::now(),
             hand_outs,
             epoch: None,
@@ -198,6 +222,7 @@ impl Owner {
             self.close();
             match end {
                 End::Stopped | End::LetGo => break false,
+                _ if !matches!(self.ending, Ending::No) => break false,
                 End::Superseded => failures = 0,
                 End::Failed(error) => {
                     failures += 1;
@@ -326,12 +351,12 @@ impl Owner {
                 self.input(Input::Stop);
                 return end;
             }
-            if self.stopping.is_some() && self.core.is_settled() && self.settled_for_good {
+            if matches!(self.ending, Ending::Last { .. }) && self.core.is_settled() {
                 self.input(Input::Stop);
                 return End::Stopped;
             }
             let sleep = self.until_wake();
-            let stop_by = self.stop_by;
+            let patience = self.ending.until();
             tokio::select! {
                 biased;
                 Some(input) = self.calls.next(), if !self.calls.is_empty() => self.input(input),
@@ -344,8 +369,11 @@ impl Owner {
                     // What was held back can leave, if it is time; if not, it comes back here.
                     self.outputs.append(&mut self.held_back);
                 }
-                () = tokio::time::sleep_until(stop_by.unwrap_or_else(Instant::now)), if stop_by.is_some() => {
-                    return End::Stopped;
+                () = tokio::time::sleep_until(patience.unwrap_or_else(Instant::now)), if patience.is_some() => {
+                    match self.ending {
+                        Ending::Preparing { .. } => self.stop_starting(),
+                        Ending::No | Ending::Last { .. } => return End::Stopped,
+                    }
                 }
             }
             self.take_what_is_there();
@@ -381,7 +409,7 @@ impl Owner {
 
     fn message(&mut self, message: Message) {
         match message {
-            Message::Ask { reply, .. } if self.stopping.is_some() => {
+            Message::Ask { reply, .. } if self.handle.is_leaving() => {
                 // Whoever asked may have gone.
                 let _ = reply.send(Err(Moved));
             }
@@ -413,16 +441,23 @@ impl Owner {
             }
             Message::Stop { done } => {
                 self.stopping = Some(done);
-                self.shared.pool.closing(self.partition);
-                self.input(Input::Event(Event::Recall {
-                    runner: crate::runner::pool::RUNNER,
-                    attempts: u32::MAX,
-                }));
                 self.input(Input::WantProgress);
-                self.settled_for_good = !self.core.owes_progress();
-                self.stop_by = Some(Instant::now() + STOP_PATIENCE);
+                if self.core.owes_progress() {
+                    self.ending = Ending::Preparing { until: Instant::now() + PREPARE_PATIENCE };
+                } else {
+                    self.stop_starting();
+                }
             }
         }
+    }
+
+    /// From now on the partition stands still, until its next owner is open.
+    fn stop_starting(&mut self) {
+        self.handle.leaving.store(true, Ordering::Release);
+        self.ending = Ending::Last { until: Instant::now() + STOP_PATIENCE };
+        self.shared.pool.closing(self.partition);
+        let attempts = u32::MAX;
+        self.input(Input::Event(Event::Recall { runner: crate::runner::pool::RUNNER, attempts }));
     }
 
     fn subscribe(&mut self, job: JobId, ended: oneshot::Sender<JobState>) {
@@ -515,7 +550,11 @@ impl Owner {
                     Input::Event(Event::Rewrite { segment, jobs: reader.for_rewrite(name, jobs).await })
                 }));
             }
-            Output::ProgressDurable => self.settled_for_good = self.stopping.is_some(),
+            Output::ProgressDurable => {
+                if matches!(self.ending, Ending::Preparing { .. }) {
+                    self.stop_starting();
+                }
+            }
             Output::Trouble(trouble) => {
                 match &trouble {
                     Some(error) => {

@@ -90,8 +90,10 @@ pub struct Accepted {
     pub origin: Origin,
     /// The latest progress on the chain, and the commit that it is as of.
     pub progress: Option<(CommitRef, ProgressRow)>,
-    /// Accepted commits after it, in order: durable.
+    /// Accepted commits after it, in order.
     pub tail: Vec<TailCommit>,
+    /// Claims that were looked at and passed over, since nothing is there of their epochs.
+    pub passed_over: usize,
 }
 
 /// Something to be done, or that has become true.
@@ -106,8 +108,11 @@ pub enum Effect {
     },
     /// The claim is durable: whoever reads from now on sees all that was released before it.
     Claimed,
-    /// The partition is this claim's.
-    TakenOver(Box<Accepted>),
+    /// What this claim goes on from. Its tail is being made durable: until [`Effect::TakenOver`] nothing
+    /// may be said that rests on it.
+    Accepted(Box<Accepted>),
+    /// What was accepted is durable: commits may be given.
+    TakenOver,
     /// All commits up to that one are durable and fenced.
     Released {
         /// The last of them.

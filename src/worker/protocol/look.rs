@@ -37,7 +37,6 @@ async fn look_once(store: &dyn Store, partition: PartitionId) -> Result<Option<A
                 own = Some(claim);
                 Reply::Written(WriteOutcome::Durable)
             }
-            Request::Repeat { .. } => Reply::Written(WriteOutcome::Durable),
             // The claim is seen by the take-over alone.
             Request::Claims { below: None, .. } => match (perform(store, request).await, &own) {
                 (Reply::Claims(Ok(mut claims)), Some(own)) => {
@@ -54,8 +53,8 @@ async fn look_once(store: &dyn Store, partition: PartitionId) -> Result<Option<A
         }
         match take_over.go_on(part, reply) {
             Next::Ask(next) => requests.extend(next),
-            Next::Wait => {}
-            Next::Done(accepted) => return Ok(Some(*accepted)),
+            Next::Wait | Next::Done => {}
+            Next::Found(accepted, _) => return Ok(Some(*accepted)),
             Next::Superseded(_) => return Ok(None),
             Next::Failed(error) => return Err(error),
         }

@@ -99,12 +99,14 @@ pub struct Protocol {
     settings: ProtocolSettings,
     phase: Phase,
     calls: Calls,
+    /// What is said to be damaged of what was accepted, until it can be asked whether that is so.
+    damage: Option<StoreError>,
 }
 
 impl Protocol {
     /// A claim to be made. `owner` is written into it, for people and for routing.
     pub fn new(partition: PartitionId, owner: Bytes, settings: ProtocolSettings) -> Self {
-        Self { partition, owner, settings, phase: Phase::Idle, calls: Calls::new(&settings) }
+        Self { partition, owner, settings, phase: Phase::Idle, calls: Calls::new(&settings), damage: None }
     }
 
     /// True if one more commit may be given.
@@ -157,6 +159,10 @@ impl Protocol {
 
     fn owning_event(&mut self, event: Event, effects: &mut Vec<Effect>) {
         let Phase::Owning(owning) = &mut self.phase else {
+            if let (Phase::TakingOver(_), Event::Damaged(error)) = (&self.phase, event) {
+                self.damage.get_or_insert(error);
+                return;
+            }
             // After the end nobody waits for anything; before the take-over it is a mistake.
             assert!(matches!(self.phase, Phase::Ended), "the partition has not been taken over");
             return;
@@ -210,13 +216,29 @@ impl Protocol {
                 self.end();
                 effects.push(Effect::Failed(error));
             }
-            take_over::Next::Done(accepted) => {
+            take_over::Next::Found(accepted, repeats) => {
                 let epoch = accepted.epoch;
-                let (releases, upkeep) = (Releases::default(), Upkeep::new(self.partition, epoch));
-                self.phase = Phase::Owning(Box::new(Owning { epoch, releases, upkeep, damage: None }));
-                effects.push(Effect::TakenOver(accepted));
+                effects.push(Effect::Accepted(accepted));
+                for (part, request) in &repeats {
+                    self.calls.send(What::TakeOver(*part), request.clone(), effects);
+                }
+                if repeats.is_empty() {
+                    self.taken_over(epoch, effects);
+                }
+            }
+            take_over::Next::Done => {
+                let epoch = take_over.epoch();
+                self.taken_over(epoch, effects);
             }
         }
+    }
+
+    fn taken_over(&mut self, epoch: Epoch, effects: &mut Vec<Effect>) {
+        let (releases, upkeep) = (Releases::default(), Upkeep::new(self.partition, epoch));
+        let damage = self.damage.take().map(|error| (error, releases.now()));
+        self.phase = Phase::Owning(Box::new(Owning { epoch, releases, upkeep, damage }));
+        effects.push(Effect::TakenOver);
+        self.go_on(effects);
     }
 
     fn done(&mut self, what: What, reply: Reply, effects: &mut Vec<Effect>) {

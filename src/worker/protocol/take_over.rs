@@ -39,7 +39,7 @@ const CLAIMS_PAGE: usize = 256;
 /// Progress rows of one epoch that are looked at.
 const PROGRESS_ROWS: usize = 16;
 /// Rows of the tail that are written again at a time.
-const REPEATS_AT_ONCE: usize = 8;
+const REPEATS_AT_ONCE: usize = 32;
 
 /// Which of two calls that are made at once an answer belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,9 +53,12 @@ pub(super) enum Part {
 /// What a take-over does next.
 pub(super) enum Next {
     Ask(Vec<(Part, Request)>),
-    /// It waits for the other of two calls.
+    /// It waits for another call's answer.
     Wait,
-    Done(Box<Accepted>),
+    /// The head, and writes that make all of it durable.
+    Found(Box<Accepted>, Vec<(Part, Request)>),
+    /// It is durable.
+    Done,
     Superseded(Epoch),
     Failed(StoreError),
 }
@@ -113,6 +116,7 @@ pub(super) struct TakeOver {
     links: Vec<Link>,
     progress: Option<(CommitRef, ProgressRow)>,
     repeats: VecDeque<Append>,
+    passed_over: usize,
 }
 
 impl TakeOver {
@@ -132,12 +136,18 @@ impl TakeOver {
             links: Vec::new(),
             progress: None,
             repeats: VecDeque::new(),
+            passed_over: 0,
         }
     }
 
     pub fn first_request(&self) -> Request {
         let limit = if active(Mutation::ListedBeforeClaim) { CLAIMS_PAGE } else { 1 };
         Request::Claims { partition: self.partition, below: None, limit }
+    }
+
+    /// The epoch claimed.
+    pub fn epoch(&self) -> Epoch {
+        self.own
     }
 
     /// The next answer says that the claim is durable.
@@ -245,13 +255,14 @@ impl TakeOver {
     }
 
     fn next_candidate(&mut self) -> Next {
+        self.passed_over += usize::from(!self.links.is_empty());
         self.links.clear();
         self.progress = None;
         let oldest_first = active(Mutation::OldestCandidateFirst);
         let next = if oldest_first { self.candidates.pop_back() } else { self.candidates.pop_front() };
         match next {
             Some(epoch) => self.follow(epoch, None),
-            None => self.done(),
+            None => Next::Found(self.accepted(), Vec::new()),
         }
     }
 
@@ -462,11 +473,21 @@ impl TakeOver {
             self.repeats.clear();
         }
         self.step = Step::Repeating { waiting: 0 };
-        self.repeat()
+        let accepted = self.accepted();
+        Next::Found(accepted, self.next_repeats())
     }
 
     fn repeat(&mut self) -> Next {
-        let Step::Repeating { waiting } = &mut self.step else { return self.next_candidate() };
+        let requests = self.next_repeats();
+        match (&self.step, requests.is_empty()) {
+            (_, false) => Next::Ask(requests),
+            (Step::Repeating { waiting: 0 }, true) => Next::Done,
+            (_, true) => Next::Wait,
+        }
+    }
+
+    fn next_repeats(&mut self) -> Vec<(Part, Request)> {
+        let Step::Repeating { waiting } = &mut self.step else { return Vec::new() };
         let mut requests = Vec::new();
         while *waiting < REPEATS_AT_ONCE
             && let Some(append) = self.repeats.pop_front()
@@ -474,14 +495,10 @@ impl TakeOver {
             *waiting += 1;
             requests.push((Part::First, Request::Repeat { append: Box::new(append) }));
         }
-        match (requests.is_empty(), *waiting) {
-            (false, _) => Next::Ask(requests),
-            (true, 1..) => Next::Wait,
-            (true, 0) => self.done(),
-        }
+        requests
     }
 
-    fn done(&mut self) -> Next {
+    fn accepted(&mut self) -> Box<Accepted> {
         let mut links = std::mem::take(&mut self.links);
         links.reverse();
         let mut chain: Vec<ChainLink> =
@@ -511,7 +528,7 @@ impl TakeOver {
                 row,
             })
             .collect();
-        let progress = self.progress.take();
-        Next::Done(Box::new(Accepted { epoch: self.own, chain, origin, progress, tail }))
+        let (progress, passed_over) = (self.progress.take(), self.passed_over);
+        Box::new(Accepted { epoch: self.own, chain, origin, progress, tail, passed_over })
     }
 }

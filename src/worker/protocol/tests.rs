@@ -108,9 +108,16 @@ impl Script {
     }
 
     fn taken_over(&mut self) -> Box<Accepted> {
-        let at = self.said.iter().position(|effect| matches!(effect, Effect::TakenOver(_)));
-        match self.said.remove(at.expect("it has taken over")) {
-            Effect::TakenOver(accepted) => accepted,
+        let done = self.said.iter().position(|effect| matches!(effect, Effect::TakenOver));
+        self.said.remove(done.expect("it has taken over"));
+        self.accepted()
+    }
+
+    /// What it goes on from, whether that is durable or not.
+    fn accepted(&mut self) -> Box<Accepted> {
+        let at = self.said.iter().position(|effect| matches!(effect, Effect::Accepted(_)));
+        match self.said.remove(at.expect("it has found the head")) {
+            Effect::Accepted(accepted) => accepted,
             other => panic!("{other:?}"),
         }
     }
@@ -228,6 +235,7 @@ fn a_take_over_with_progress_reads_that_and_the_rows_after_it_only() {
     assert!(matches!(asked, Request::Commits { segment: of, from: 11, .. } if of == segment(old, 2)));
     let asked = script.answer(rows(13, []));
     assert!(matches!(asked, Request::Commits { segment: of, from: 11, .. } if of == segment(old, 3)));
+    assert!(!script.protocol.can_append(), "the tail is not known to be durable yet");
     for commit in [11, 12] {
         let Request::Repeat { append } = script.answer(Reply::Written(WriteOutcome::Durable)) else {
             panic!("the tail is written again");
