@@ -114,11 +114,12 @@ impl Local {
         }
     }
 
-    /// The owners here of a queue's partitions get to know its settings.
+    /// The owners here of a queue's partitions get to know its settings, and the group's slot map.
     pub fn tell_owners(&self, queue: &QueueEntry) {
         for partition in queue.partition_ids() {
             if let Some(reader) = self.find(partition) {
                 reader.owner().set_queue(queue.number, queue.settings.clone(), queue.paused);
+                reader.owner().slots_changed();
             }
         }
     }
