@@ -2,6 +2,9 @@
 //! between them: whoever is asked, the owner answers; whoever comes or goes, no job is lost or run
 //! twice.
 
+#[path = "worker_cluster/slots.rs"]
+mod slots;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -9,6 +12,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use qdo::api::{ApiSettings, router, serve_with_peers};
+use qdo::coordination::assign::AssignSettings;
 use qdo::coordination::{LocalCoordinator, View};
 use qdo::model::{JobId, JobState, NewJob, QueueSettings};
 use qdo::runner::Context;
@@ -87,6 +91,10 @@ impl Cluster {
     }
 
     async fn node_with(&self, name: &str, slots: usize) -> Node {
+        self.node_as(name, slots, AssignSettings::default()).await
+    }
+
+    async fn node_as(&self, name: &str, slots: usize, assign: AssignSettings) -> Node {
         let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let id = new_worker_id(name).unwrap();
@@ -94,6 +102,7 @@ impl Cluster {
             secret: Some(ClusterSecret::new("a secret of many letters").unwrap()),
             settle: Duration::from_millis(50),
             lease: Duration::from_secs(2),
+            assign,
             ..ClusterSettings::new(id.clone(), name, address)
         };
         let ledger = self.ledger.clone();
@@ -236,35 +245,5 @@ async fn a_lost_session_and_a_wiped_meeting_place_cost_a_pause_and_no_job() {
     let jobs = load.await.unwrap();
     all_done(&nodes[0].requests(), &jobs).await;
     cluster.ledger.holds_each_once(&jobs);
-    join_all(nodes.map(Node::stop)).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn partitions_are_added_at_run_time_and_keys_stay_where_they_are() {
-    let cluster = Cluster::new();
-    let nodes = [cluster.node("a").await, cluster.node("b").await];
-    let [a, b] = nodes.each_ref().map(Node::requests);
-    a.put_queue("default", "q", QueueSettings::default(), Some(2)).await.unwrap();
-    shared_out(&nodes.each_ref(), 2).await;
-    let keyed = |key: usize| NewJob { key: Some(format!("k{key}")), ..NewJob::new("note", "null") };
-    let mut before = Vec::new();
-    for key in 0..50 {
-        before.push(patient(&a, keyed(key)).await);
-    }
-    let grown = b.put_queue("default", "q", QueueSettings::default(), Some(6)).await.unwrap();
-    assert_eq!(grown.partitions, 6);
-    shared_out(&nodes.each_ref(), 6).await;
-    for (key, before) in before.iter().enumerate() {
-        let after = patient(&a, keyed(key)).await;
-        assert_eq!(after.partition(), before.partition(), "the key has moved");
-    }
-    let mut used = HashSet::new();
-    for number in 0..60 {
-        let requests = if number % 2 == 0 { &a } else { &b };
-        used.insert(patient(requests, NewJob::new("note", "null")).await.partition());
-    }
-    assert_eq!(used.len(), 6, "new partitions take what has no key");
-    let fewer = a.put_queue("default", "q", QueueSettings::default(), Some(3)).await;
-    assert!(matches!(fewer, Err(RequestError::Conflict(_))), "{fewer:?}");
     join_all(nodes.map(Node::stop)).await;
 }

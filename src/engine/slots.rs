@@ -237,7 +237,7 @@ impl Engine {
     pub(super) fn has_left(&self, jobs: &[(NewJob, Routed, Option<TokenHash>)]) -> bool {
         !self.slots.closed.is_empty()
             && jobs.iter().any(|(_, routed, hash)| {
-                let closed = matches!(routed, Routed::Slot(slot) if self.slots.is_closed(*slot));
+                let closed = routed.slot().is_some_and(|slot| self.slots.is_closed(slot));
                 closed && hash.is_none_or(|hash| self.tokens.find(&hash).is_none())
             })
     }

@@ -178,15 +178,22 @@ impl SlotMap {
         }
     }
 
-    /// Slots that are with a partition and wanted elsewhere.
-    pub fn leaving(&self, partition: u16) -> impl Iterator<Item = u16> + '_ {
+    /// Some slot is not where it is wanted.
+    pub fn is_moving(&self) -> bool {
+        matches!(self, Self::Each(slots) if slots.wanted.is_some())
+    }
+
+    /// Slots that are with a partition and wanted elsewhere, and where.
+    pub fn leaving(&self, partition: u16) -> impl Iterator<Item = (u16, u16)> + '_ {
         let moving = match self {
             Self::Each(slots) => slots.wanted.as_ref().map(|wanted| (&slots.at, wanted)),
             Self::Even(_) => None,
         };
         moving.into_iter().flat_map(move |(at, wanted)| {
-            let pairs = (0..).zip(at.0.iter().zip(&wanted.0));
-            pairs.filter(move |(_, (at, wanted))| **at == partition && at != wanted).map(|(slot, _)| slot)
+            let slots = (0..).zip(at.0.iter().zip(&wanted.0));
+            slots
+                .filter(move |(_, (at, wanted))| **at == partition && at != wanted)
+                .map(|(slot, (_, &wanted))| (slot, wanted))
         })
     }
 
@@ -240,14 +247,19 @@ impl SlotMap {
     /// The same after a partition has closed these slots for good: those that were leaving it are where
     /// they are wanted. None if that changes nothing.
     pub fn after_closing(&self, partition: u16, closed: &BTreeSet<u16>, now_ms: u64) -> Option<Self> {
-        let gone: Vec<u16> = self.leaving(partition).filter(|slot| closed.contains(slot)).collect();
         let Self::Each(slots) = self else { return None };
-        let wanted = slots.wanted.as_ref().filter(|_| !gone.is_empty())?;
         let mut after = (**slots).clone();
-        for &slot in &gone {
-            after.at.0[usize::from(slot)] = wanted.partition_of(slot);
+        let leaving = self.leaving(partition).filter(|(slot, _)| closed.contains(slot));
+        let gone: Vec<u16> = leaving
+            .map(|(slot, wanted)| {
+                after.at.0[usize::from(slot)] = wanted;
+                slot
+            })
+            .collect();
+        if gone.is_empty() {
+            return None;
         }
-        after.wanted = Some(wanted.clone()).filter(|wanted| *wanted != after.at);
+        after.wanted = after.wanted.filter(|wanted| *wanted != after.at);
         after.moved.retain(|moved| moved.asked_at(now_ms));
         let at_ms = now_ms.next_multiple_of(MOVED_UNIT_MS);
         match after.moved.iter_mut().find(|moved| (moved.from, moved.at_ms) == (partition, at_ms)) {

@@ -68,7 +68,7 @@ proptest! {
             map = map.grown(size);
             for (partition, slots) in closings.by_ref().take(4) {
                 let (partition, closed) = (partition % size, slots.into_iter().collect());
-                let leaving: BTreeSet<u16> = map.leaving(partition).collect();
+                let leaving: BTreeSet<u16> = map.leaving(partition).map(|(slot, _)| slot).collect();
                 let Some(after) = map.after_closing(partition, &closed, 1) else {
                     prop_assert!(leaving.is_disjoint(&closed));
                     continue;
@@ -104,7 +104,7 @@ fn once_all_has_moved_the_map_is_what_was_wanted_and_former_partitions_are_forgo
     let mut map = SlotMap::Even(1).grown(4).grown(8);
     assert_eq!(map.to_move(), 4_096 - 512);
     assert_eq!(map.held_by(0), 4_096);
-    let leaving: BTreeSet<u16> = map.leaving(0).collect();
+    let leaving: BTreeSet<u16> = map.leaving(0).map(|(slot, _)| slot).collect();
     let (first, second): (BTreeSet<u16>, BTreeSet<u16>) = leaving.iter().partition(|&&slot| slot % 3 == 0);
     map = map.after_closing(0, &first, 90_000).unwrap();
     assert_eq!(map.to_move(), second.len());
@@ -120,7 +120,7 @@ fn once_all_has_moved_the_map_is_what_was_wanted_and_former_partitions_are_forgo
     assert!(map.has_formers(later - 1) && !map.has_formers(later));
     assert_eq!(map.formers(slot, later).count(), 0);
     let map = map.grown(9);
-    let leaving: BTreeSet<u16> = map.leaving(3).collect();
+    let leaving: BTreeSet<u16> = map.leaving(3).map(|(slot, _)| slot).collect();
     let slots = each(map.after_closing(3, &leaving, later).unwrap());
     assert_eq!(slots.moved.iter().map(|moved| moved.from).collect::<Vec<_>>(), [3]);
 }

@@ -163,7 +163,7 @@ mod tests {
         let partition = PartitionId { group: queue.group_number, index: 0 };
         let old = queue.slots.clone();
         let grown = ours.grow(&queue, 4).await.unwrap();
-        let leaving: BTreeSet<u16> = grown.slots.leaving(0).collect();
+        let leaving: BTreeSet<u16> = grown.slots.leaving(0).map(|(slot, _)| slot).collect();
         assert_eq!((leaving.len(), grown.slots.to_move()), (1_024, 2_048));
         assert!(
             (0..4_096).all(|slot| grown.slots.partition_of(slot) == old.partition_of(slot)),

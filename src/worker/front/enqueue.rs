@@ -75,7 +75,9 @@ impl Front {
             }
             if Instant::now() >= deadline {
                 return Err(RequestError::Unavailable {
-                    message: "jobs of this key are on their way to another partition: try again".into(),
+                    message: "a key's jobs are about to be taken by another partition: they were not enqueued, others of \
+                              the request may have been"
+                        .into(),
                     retry_after: SLOTS_RETRY,
                 });
             }

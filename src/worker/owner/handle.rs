@@ -33,7 +33,7 @@ pub(super) enum Message {
     },
     /// Settings of a queue.
     Queue { number: QueueNumber, settings: Box<QueueSettings>, paused: bool },
-    /// The slot map of the group may be another one.
+    /// The slot map of the group may be another one, or who owns where slots are wanted.
     Slots,
     /// Answered when what was seen is released and fenced.
     Look(Look),
@@ -205,7 +205,7 @@ impl OwnerHandle {
         let _ = self.send(Message::Queue { number, settings: Box::new(settings), paused });
     }
 
-    /// The slot map of its group may be another one.
+    /// The slot map of its group may be another one, or who owns where slots are wanted.
     pub fn slots_changed(&self) {
         // An owner that has ended moves no slots.
         let _ = self.send(Message::Slots);

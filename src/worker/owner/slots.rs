@@ -2,7 +2,7 @@
 //! that are closed written into the group's document.
 //!
 //! ```text
-//! catalogue ─wanted elsewhere─▶ engine ─closed, released─▶ Mover ─compare-and-set─▶ group's document
+//! catalogue, view ─may go─▶ engine ─closed, released─▶ Mover ─compare-and-set─▶ group's document
 //! ```
 //!
 //! A change of the document that comes late, twice, or from an owner that was superseded does no harm:
@@ -19,6 +19,9 @@ use tracing::{debug, info};
 use crate::model::{PartitionId, SlotMap};
 use crate::worker::catalog::Catalog;
 use crate::worker::clock::Clock;
+use crate::worker::router::Neighbours;
+
+use super::task::Shared;
 
 /// Delay before the document is changed again after that has failed.
 const MOVE_RETRY: Duration = Duration::from_millis(500);
@@ -28,30 +31,40 @@ pub(super) struct Mover {
     partition: PartitionId,
     catalog: Arc<Catalog>,
     clock: Arc<Clock>,
+    cluster: Option<Arc<Neighbours>>,
     /// What the engine was told of last.
-    seen: Option<Arc<SlotMap>>,
+    told: BTreeSet<u16>,
     closed: Option<watch::Sender<BTreeSet<u16>>>,
 }
 
 impl Mover {
-    pub fn new(partition: PartitionId, catalog: Arc<Catalog>, clock: Arc<Clock>) -> Self {
-        Self { partition, catalog, clock, seen: None, closed: None }
+    pub fn new(partition: PartitionId, shared: &Shared) -> Self {
+        let (catalog, clock) = (shared.catalog.clone(), shared.clock.clone());
+        let cluster = shared.cluster.clone();
+        Self { partition, catalog, clock, cluster, told: BTreeSet::new(), closed: None }
     }
 
     /// A new engine has been told of nothing.
-    pub fn forget_seen(&mut self) {
-        self.seen = None;
+    pub fn forget_told(&mut self) {
+        self.told.clear();
     }
 
-    /// Which slots are wanted elsewhere by the present map, if that is news.
+    /// Which slots may go by the present map, if that is news: those that are wanted in a partition that
+    /// somebody owns. Nobody may be allowed to own it (`cluster.assign`), and then they stay.
     pub fn leaving(&mut self) -> Option<BTreeSet<u16>> {
         let map = self.catalog.slots_of(self.partition)?;
-        if self.seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &map)) {
-            return None;
-        }
-        let leaving = map.leaving(self.partition.index).collect();
-        self.seen = Some(map);
-        Some(leaving)
+        let view = self.cluster.as_ref().map(|neighbours| neighbours.view.borrow().clone());
+        let group = self.partition.group;
+        let is_owned = |index: u16| {
+            let wanted = PartitionId { group, index };
+            view.as_ref().is_none_or(|view| view.owners.contains_key(&wanted))
+        };
+        let may_go = map.leaving(self.partition.index).filter(|(_, wanted)| is_owned(*wanted));
+        let leaving: BTreeSet<u16> = may_go.map(|(slot, _)| slot).collect();
+        (leaving != self.told).then(|| {
+            self.told.clone_from(&leaving);
+            leaving
+        })
     }
 
     /// These are closed, and that is released.

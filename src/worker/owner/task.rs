@@ -146,7 +146,7 @@ impl Owner {
         };
         let reader = Reader::new(shared.store.clone(), shared.bodies.clone(), handle.clone());
         let hand_outs = HandOuts::new(shared.catalog.clone(), shared.pool.clone(), reader);
-        let mover = Mover::new(partition, shared.catalog.clone(), shared.clock.clone());
+        let mover = Mover::new(partition, &shared);
         let owner = Self {
             core: new_core(&shared, partition),
             shared,
@@ -309,7 +309,7 @@ impl Owner {
             let settings = Box::new(queue.settings.clone());
             self.input(Input::Queue { number: queue.number, settings, paused: queue.paused });
         }
-        self.mover.forget_seen();
+        self.mover.forget_told();
         self.message(Message::Slots);
         self.input(Input::Start { incarnation: u64::from_le_bytes(drawn) });
         for message in std::mem::take(&mut self.postponed) {

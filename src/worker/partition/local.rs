@@ -124,6 +124,16 @@ impl Local {
         }
     }
 
+    /// Others own what: slots wait for somebody to own where they are wanted.
+    pub fn view_changed(&self) {
+        for owner in self.owners() {
+            let map = self.shared.catalog.slots_of(owner.partition());
+            if map.is_some_and(|map| map.is_moving()) {
+                owner.slots_changed();
+            }
+        }
+    }
+
     /// Queues of the group that a partition belongs to.
     pub fn queues_of(&self, partition: PartitionId) -> Vec<Arc<QueueEntry>> {
         self.shared.catalog.queues_of(partition)
