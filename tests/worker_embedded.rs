@@ -8,7 +8,9 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use qdo::model::{Backoff, Due, JobState, Lane, NewJob, QueueSettings, Span};
 use qdo::store::memory::MemoryStore;
-use qdo::worker::{DeleteQueue, JobCommand, JobFilter, RequestError, Requests, Worker, WorkerBuilder};
+use qdo::worker::{
+    DeleteQueue, JobCommand, JobFilter, RequestError, Requests, Worker, WorkerBuilder, WorkerSettings,
+};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -191,6 +193,40 @@ async fn more_slots_than_one_queue_uses_serve_the_others() {
     assert!(most.load(Ordering::SeqCst) <= 3, "slots are a bound over all queues");
 }
 
+/// All jobs of a queue, so many at a time.
+async fn listed_by(requests: &Arc<dyn Requests>, limit: usize, filter: &JobFilter) -> Vec<qdo::model::JobId> {
+    let (mut listed, mut cursor) = (Vec::new(), None);
+    loop {
+        let page = requests.jobs("default", "q", filter.clone(), cursor, limit).await.unwrap();
+        assert!(page.jobs.len() <= limit);
+        listed.extend(page.jobs.into_iter().map(|job| job.id));
+        cursor = page.cursor;
+        if cursor.is_none() {
+            return listed;
+        }
+    }
+}
+
+#[tokio::test]
+async fn pages_of_any_size_show_every_job_of_all_partitions_once() {
+    let settings = WorkerSettings { partitions: 4, ..WorkerSettings::default() };
+    let worker = builder().settings(settings).start().await.unwrap();
+    let requests = worker.requests();
+    let jobs = (0..24).map(|n| NewJob { key: Some(n.to_string()), ..NewJob::new("echo", "1") });
+    let asked: Vec<_> = requests.enqueue("default", "q", jobs.collect()).await.unwrap();
+    let mut ids: Vec<_> = asked.into_iter().map(|job| job.id).collect();
+    ids.sort_unstable();
+    for limit in 1..=ids.len() {
+        for newest_first in [false, true] {
+            let filter = JobFilter { newest_first, ..JobFilter::default() };
+            let mut listed = listed_by(&requests, limit, &filter).await;
+            listed.sort_unstable();
+            assert_eq!(listed, ids, "{limit} at a time, newest first: {newest_first}");
+        }
+    }
+    worker.stop(PATIENCE).await;
+}
+
 #[tokio::test]
 async fn a_list_goes_page_by_page_and_a_foreign_cursor_is_refused() {
     let worker = builder().start().await.unwrap();
@@ -200,16 +236,7 @@ async fn a_list_goes_page_by_page_and_a_foreign_cursor_is_refused() {
         requests.enqueue("default", "q", jobs).await.unwrap().into_iter().map(|job| job.id).collect();
     for newest_first in [false, true] {
         let filter = JobFilter { newest_first, ..JobFilter::default() };
-        let (mut listed, mut cursor) = (Vec::new(), None);
-        loop {
-            let page = requests.jobs("default", "q", filter.clone(), cursor, 10).await.unwrap();
-            assert!(page.jobs.len() <= 10);
-            listed.extend(page.jobs.into_iter().map(|job| job.id));
-            cursor = page.cursor;
-            if cursor.is_none() {
-                break;
-            }
-        }
+        let mut listed = listed_by(&requests, 10, &filter).await;
         if newest_first {
             listed.reverse();
         }

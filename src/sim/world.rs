@@ -395,7 +395,7 @@ impl World {
             Effect::ProgressDurable { as_of } => {
                 self.env.tell(|| format!("worker {worker}: progress as of {as_of} is durable"));
             }
-            Effect::Trouble(_) => {}
+            Effect::Claimed | Effect::Trouble(_) => {}
         }
     }
 

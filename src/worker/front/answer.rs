@@ -16,7 +16,7 @@ use crate::model::{JobId, JobState, NewJob, PartitionId, QueueSettings, Span, ch
 use crate::store::{StoreCounters, StoreErrorKind};
 use crate::worker::catalog::QueueEntry;
 use crate::worker::partition::{Change, GetHistory, GetJob, GetOutput, List, WaitForJob, same_namespace};
-use crate::worker::reader::{read_cursor, write_cursor};
+use crate::worker::reader::{before_all, read_cursor, write_cursor};
 use crate::worker::{
     DeleteQueue, JobCommand, JobFilter, OutputStream, PartitionFilter, PlannedChange, RequestError, Requests,
 };
@@ -136,6 +136,12 @@ impl Requests for Front {
             let start = after.take().filter(|(index, _)| *index == partition.index).map(|(_, place)| place);
             let after = start.map(|place| (place.epoch_number, place.commit, place.place));
             let limit = limit - page.jobs.len();
+            if limit == 0 {
+                // The page is full, and the partitions before hold no more.
+                let place = before_all(filter.newest_first);
+                page.cursor = Some(write_cursor(queue.number, filter.newest_first, partition.index, place));
+                return Ok(page);
+            }
             let list = List { queue: queue.number, filter: filter.clone(), after, limit };
             let listed = match self.gather(partition, list).await? {
                 Some(listed) => listed,

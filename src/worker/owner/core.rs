@@ -2,8 +2,9 @@
 //! what ([`crate::engine`]), put together.
 //!
 //! ```text
-//! Start ─▶ claiming ─TakenOver─▶ reading tokens ─▶ reading summaries ─▶ open ─▶ superseded / failed
-//!             (protocol)            (ReadTokens)       (LoadSegment)
+//! Start ─▶ claiming ─▶ reading the journal ─TakenOver─▶ reading summaries ─▶ open ─▶ superseded / failed
+//!         (protocol)      and the tokens                  (LoadSegment)
+//!                          (ReadTokens)
 //! ```
 //!
 //! Requests that come before it is open wait here; whoever feeds it bounds them. A look at the
@@ -61,7 +62,8 @@ pub(crate) enum Input {
 pub(crate) enum Output {
     /// Perform it on the store; answered by [`Input::Called`].
     Call { call: u64, request: CallRequest },
-    /// Read the tokens of the last ten minutes from the index.
+    /// Read the tokens of the last ten minutes from the index. The claim is durable: tokens of commits
+    /// that are written from now on are found in the journal, or never released.
     ReadTokens,
     /// Requests are answered from now on.
     Opened { epoch: Epoch },
@@ -113,6 +115,8 @@ pub(crate) struct Core {
     protocol: Protocol,
     engine: Option<Engine>,
     accepted: Option<Box<Accepted>>,
+    /// Read while the journal was.
+    tokens: Option<FoundTokens>,
     queues: HashMap<QueueNumber, (QueueSettings, bool)>,
     leaving: BTreeSet<u16>,
     /// What came before it was open.
@@ -140,6 +144,7 @@ impl Core {
             protocol: Protocol::new(partition, owner, protocol),
             engine: None,
             accepted: None,
+            tokens: None,
             queues: HashMap::new(),
             leaving: BTreeSet::new(),
             held: VecDeque::new(),
@@ -207,7 +212,10 @@ impl Core {
             Input::Called { call, reply } => {
                 self.protocol(now_ms, ProtocolEvent::Reply { call, reply }, outputs);
             }
-            Input::Tokens(tokens) => self.open_engine(now_ms, tokens, outputs),
+            Input::Tokens(tokens) => {
+                self.tokens = Some(tokens);
+                self.open_engine(now_ms, outputs);
+            }
             Input::WantProgress => {
                 if let Some(engine) = &mut self.engine {
                     engine.want_progress();
@@ -322,7 +330,12 @@ impl Core {
         self.open_if_ready(now_ms, outputs);
     }
 
-    fn open_engine(&mut self, now_ms: u64, tokens: FoundTokens, outputs: &mut Vec<Output>) {
+    /// Goes on once both the journal and the tokens have been read.
+    fn open_engine(&mut self, now_ms: u64, outputs: &mut Vec<Output>) {
+        if self.accepted.is_none() {
+            return;
+        }
+        let Some(tokens) = self.tokens.take() else { return };
         let Some(accepted) = self.accepted.take() else { return };
         let tokens = tokens.into_iter().filter(|(_, job, _)| is_accepted(&accepted.chain, *job)).collect();
         let taken = engine::TakenOver {
@@ -431,9 +444,10 @@ impl Core {
     fn protocol_effect(&mut self, now_ms: u64, effect: ProtocolEffect, outputs: &mut Vec<Output>) {
         match effect {
             ProtocolEffect::Call { call, request } => outputs.push(Output::Call { call, request }),
+            ProtocolEffect::Claimed => outputs.push(Output::ReadTokens),
             ProtocolEffect::TakenOver(accepted) => {
                 self.accepted = Some(accepted);
-                outputs.push(Output::ReadTokens);
+                self.open_engine(now_ms, outputs);
             }
             ProtocolEffect::Released { up_to } => {
                 self.event(now_ms, engine::Event::Released { up_to }, outputs);

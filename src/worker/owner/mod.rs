@@ -7,6 +7,8 @@ mod handle;
 mod orphans;
 mod slots;
 mod task;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use handle::{OwnerHandle, unavailable};
 pub(crate) use task::{Owner, Shared};

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use prost::Message as _;
@@ -41,6 +42,10 @@ use super::slots::Mover;
 const TOGETHER_MAX: usize = 4_096;
 /// Longest sleep while something is due: a laptop that slept has missed its time.
 const SLEEP_MAX: Duration = Duration::from_secs(30);
+/// Entries of tokens that are read at a time.
+const TOKENS_PAGE: usize = 1_000;
+/// An owner that opens hears of the runner, says that jobs wait, and hears of slots.
+const MESSAGES_OF_RUNNER: usize = 2;
 /// Delay before a read that failed is tried again.
 const READ_RETRY: Duration = Duration::from_millis(500);
 /// Delay before a claim after another owner came, or after the store could not be read.
@@ -104,6 +109,8 @@ pub(crate) struct Owner {
     /// It has been open before: attempts that run are this process's own.
     was_open: bool,
     settled_for_good: bool,
+    /// When this claim was begun.
+    claim_begun: Instant,
     hand_outs: HandOuts,
     mover: Mover,
     /// The epoch that is open.
@@ -168,6 +175,7 @@ impl Owner {
             stop_by: None,
             was_open: false,
             settled_for_good: false,
+            claim_begun: Instant::now(),
             hand_outs,
             mover,
             epoch: None,
@@ -311,6 +319,7 @@ impl Owner {
         }
         self.mover.forget_told();
         self.message(Message::Slots);
+        self.claim_begun = Instant::now();
         self.input(Input::Start { incarnation: u64::from_le_bytes(drawn) });
         for message in std::mem::take(&mut self.postponed) {
             self.message(message);
@@ -441,14 +450,24 @@ impl Owner {
 
     /// Does all that the owner asks for, until it asks for nothing more.
     fn carry_out(&mut self) -> Option<End> {
+        let mut just_opened = 0;
         loop {
-            let now_ms = self.now_ms();
-            self.core.set_window(self.shared.window.share());
-            self.core.flush(now_ms, &mut self.outputs);
-            if self.outputs.is_empty() {
-                return None;
+            if just_opened > 0 {
+                // The runner and its slots, so that the first commit has the first starts.
+                self.take_what_is_there();
+                just_opened -= 1;
+            } else {
+                let now_ms = self.now_ms();
+                self.core.set_window(self.shared.window.share());
+                self.core.flush(now_ms, &mut self.outputs);
+                if self.outputs.is_empty() {
+                    return None;
+                }
             }
             for output in std::mem::take(&mut self.outputs) {
+                if matches!(output, Output::Opened { .. }) {
+                    just_opened = MESSAGES_OF_RUNNER;
+                }
                 if let Some(end) = self.output(output) {
                     return Some(end);
                 }
@@ -528,7 +547,8 @@ impl Owner {
     }
 
     fn opened(&mut self, epoch: Epoch) {
-        debug!(partition = %self.partition, %epoch, "open");
+        let ms = self.claim_begun.elapsed().as_millis() as u64;
+        debug!(partition = %self.partition, %epoch, ms, "open");
         self.trouble.send_replace(None);
         let clock_ms = self.shared.clock.now_ms();
         if let Some(engine) = self.core.engine() {
@@ -609,34 +629,43 @@ fn new_core(shared: &Shared, partition: PartitionId) -> Core {
     Core::new(partition, shared.name.clone(), shared.engine, protocol)
 }
 
-/// Tokens of the last ten minutes. If they can't be read now, they are read again: a producer that
-/// repeats an enqueue counts on them.
+/// Tokens of the last ten minutes.
 async fn find_tokens(store: &dyn Store, partition: PartitionId, now_ms: u64) -> FoundTokens {
-    let scope = super::core::scope_name(engine::Scope::Token, partition);
     let newest = now_ms / TOKEN_BUCKET_MS;
-    let mut found = FoundTokens::new();
-    for bucket in [newest.saturating_sub(1), newest] {
-        let mut after = Bytes::new();
-        loop {
-            let page = match store.scan_entries(&scope, bucket, &after, 1_000).await {
-                Ok(page) => page,
-                Err(error) => {
-                    warn!(%partition, %error, "idempotency tokens can't be read: trying again");
-                    tokio::time::sleep(READ_RETRY).await;
-                    continue;
-                }
-            };
-            let Some((last, _)) = page.last() else { break };
-            after = last.clone();
-            for (term, value) in page {
-                found.extend(decode_tokens(partition, &term, &value));
-            }
-        }
-    }
+    let buckets = [newest.saturating_sub(1), newest];
+    let read = buckets.map(|bucket| tokens_of_bucket(store, partition, bucket));
+    let mut found = join_all(read).await.concat();
     found.sort_by_key(|(_, job, time_ms)| (*time_ms, *job));
     let surplus = found.len().saturating_sub(TOKENS_MAX);
     found.drain(..surplus);
     found
+}
+
+/// If they can't be read now, they are read again: a producer that repeats an enqueue counts on them.
+async fn tokens_of_bucket(store: &dyn Store, partition: PartitionId, bucket: u64) -> FoundTokens {
+    let scope = super::core::scope_name(engine::Scope::Token, partition);
+    let mut found = FoundTokens::new();
+    let mut after = Bytes::new();
+    loop {
+        let page = match store.scan_entries(&scope, bucket, &after, TOKENS_PAGE).await {
+            Ok(page) => page,
+            Err(error) => {
+                warn!(%partition, %error, "idempotency tokens can't be read: trying again");
+                tokio::time::sleep(READ_RETRY).await;
+                continue;
+            }
+        };
+        let Some((last, _)) = page.last() else { return found };
+        after = last.clone();
+        // A page ends where a term ends, and a commit has few terms.
+        let is_last = page.len() <= TOKENS_PAGE / 2;
+        for (term, value) in page {
+            found.extend(decode_tokens(partition, &term, &value));
+        }
+        if is_last {
+            return found;
+        }
+    }
 }
 
 /// Entries of one commit: the term is epoch and commit, the value hashes and places.

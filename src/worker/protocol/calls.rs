@@ -9,6 +9,7 @@ use crate::store::{
     WriteOutcome,
 };
 
+use super::take_over::Part;
 use super::{Effect, ProtocolSettings};
 use crate::sim::mutation::{Mutation, active};
 
@@ -91,7 +92,7 @@ pub async fn perform(store: &dyn Store, request: Request) -> Reply {
 /// What a call was made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum What {
-    TakeOver,
+    TakeOver(Part),
     /// `sent`: the moment at which it was sent first.
     Append {
         commit: u64,
@@ -198,7 +199,7 @@ impl Calls {
         // A call that was made twice is answered twice.
         let Some(open) = self.open.remove(&call) else { return Outcome::Stale };
         self.later.retain(|(_, other)| *other != call);
-        if self.in_trouble && matches!(open.what, What::Append { .. } | What::TakeOver) {
+        if self.in_trouble && matches!(open.what, What::Append { .. } | What::TakeOver(_)) {
             self.in_trouble = false;
             effects.push(Effect::Trouble(None));
         }
@@ -212,7 +213,7 @@ impl Calls {
         let delay_ms = (self.retry_delay_ms << doublings).min(self.retry_delay_max_ms);
         self.later.insert((now_ms + delay_ms, call));
         effects.push(Effect::WakeAt(now_ms + delay_ms));
-        if !self.in_trouble && matches!(open.what, What::Append { .. } | What::TakeOver) {
+        if !self.in_trouble && matches!(open.what, What::Append { .. } | What::TakeOver(_)) {
             self.in_trouble = true;
             effects.push(Effect::Trouble(Some(error)));
         }

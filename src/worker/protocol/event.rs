@@ -104,6 +104,8 @@ pub enum Effect {
         /// The call.
         request: Request,
     },
+    /// The claim is durable: whoever reads from now on sees all that was released before it.
+    Claimed,
     /// The partition is this claim's.
     TakenOver(Box<Accepted>),
     /// All commits up to that one are durable and fenced.

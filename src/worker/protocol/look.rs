@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::take_over::{Next, TakeOver};
+use super::take_over::{Next, Part, TakeOver};
 use super::{Accepted, ProtocolSettings, Reply, Request, perform};
 use crate::model::PartitionId;
 use crate::store::{Claim, Store, StoreError, StoreErrorKind, WriteOutcome};
@@ -30,8 +30,8 @@ pub async fn look(store: &dyn Store, partition: PartitionId) -> Result<Accepted,
 async fn look_once(store: &dyn Store, partition: PartitionId) -> Result<Option<Accepted>, StoreError> {
     let mut take_over = TakeOver::start(partition, Bytes::new(), INCARNATION, ProtocolSettings::default());
     let mut own: Option<Claim> = None;
-    let mut requests = VecDeque::from([take_over.first_request()]);
-    while let Some(request) = requests.pop_front() {
+    let mut requests = VecDeque::from([(Part::First, take_over.first_request())]);
+    while let Some((part, request)) = requests.pop_front() {
         let reply = match request {
             Request::InsertClaim { claim, .. } => {
                 own = Some(claim);
@@ -52,8 +52,9 @@ async fn look_once(store: &dyn Store, partition: PartitionId) -> Result<Option<A
         if let Reply::Claims(Err(error)) | Reply::Progress(Err(error)) | Reply::Commits(Err(error)) = reply {
             return Err(error);
         }
-        match take_over.go_on(reply) {
+        match take_over.go_on(part, reply) {
             Next::Ask(next) => requests.extend(next),
+            Next::Wait => {}
             Next::Done(accepted) => return Ok(Some(*accepted)),
             Next::Superseded(_) => return Ok(None),
             Next::Failed(error) => return Err(error),

@@ -41,7 +41,7 @@ pub(crate) use look::look;
 
 use calls::{Calls, Outcome, What};
 use release::Releases;
-use take_over::TakeOver;
+use take_over::{Part, TakeOver};
 use upkeep::Upkeep;
 
 /// Bounds of the protocol.
@@ -135,7 +135,7 @@ impl Protocol {
             Event::Start { incarnation } => {
                 let take_over =
                     TakeOver::start(self.partition, self.owner.clone(), incarnation, self.settings);
-                self.calls.send(What::TakeOver, take_over.first_request(), effects);
+                self.calls.send(What::TakeOver(Part::First), take_over.first_request(), effects);
                 self.phase = Phase::TakingOver(Box::new(take_over));
             }
             Event::Reply { call, reply } => self.answered(now_ms, call, reply, effects),
@@ -188,19 +188,23 @@ impl Protocol {
                 effects.push(Effect::Failed(error));
             }
             Outcome::Superseded(by) => self.superseded(by, effects),
-            Outcome::Done(What::TakeOver, reply) => self.take_over(reply, effects),
+            Outcome::Done(What::TakeOver(part), reply) => self.take_over(part, reply, effects),
             Outcome::Done(what, reply) => self.done(what, reply, effects),
         }
     }
 
-    fn take_over(&mut self, reply: Reply, effects: &mut Vec<Effect>) {
+    fn take_over(&mut self, part: Part, reply: Reply, effects: &mut Vec<Effect>) {
         let Phase::TakingOver(take_over) = &mut self.phase else { return };
-        match take_over.go_on(reply) {
+        if take_over.is_claiming() {
+            effects.push(Effect::Claimed);
+        }
+        match take_over.go_on(part, reply) {
             take_over::Next::Ask(requests) => {
-                for request in requests {
-                    self.calls.send(What::TakeOver, request, effects);
+                for (part, request) in requests {
+                    self.calls.send(What::TakeOver(part), request, effects);
                 }
             }
+            take_over::Next::Wait => {}
             take_over::Next::Superseded(by) => self.superseded(by, effects),
             take_over::Next::Failed(error) => {
                 self.end();

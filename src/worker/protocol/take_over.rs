@@ -8,6 +8,10 @@
 //!                                    write the tail again ─▶ done
 //! ```
 //!
+//! A partition stands still meanwhile, so what does not depend on each other is asked at once, as long
+//! as all of it begins after the claim is durable: progress of the epoch that was the highest along
+//! with all claims, and the rows of a segment along with those of the next.
+//!
 //! A candidate's epoch has a chain if its row 0 was read, or progress of its own was (which is
 //! written only after release, so its row 0 was durable). Everything that the chain names must be
 //! read: an epoch with a hole there released nothing and is passed over. What is read after the
@@ -19,6 +23,7 @@ use bytes::Bytes;
 use prost::Message;
 
 use crate::engine::TailCommit;
+use crate::model::limits::COMMIT_BYTES_MAX;
 use crate::model::row::{ChainLink, CommitRef, CommitRow, Origin, ProgressRow, SegmentName};
 use crate::model::{Epoch, PartitionId};
 use crate::store::{Append, Claim, SegmentKey, StoreError, StoreErrorKind, StoredCommit};
@@ -33,14 +38,23 @@ const READER: u32 = 2;
 const CLAIMS_PAGE: usize = 256;
 /// Progress rows of one epoch that are looked at.
 const PROGRESS_ROWS: usize = 16;
-/// Segments after the last one with rows that are looked into before a journal counts as read.
-const SEGMENTS_AHEAD: u32 = 1;
 /// Rows of the tail that are written again at a time.
 const REPEATS_AT_ONCE: usize = 8;
 
+/// Which of two calls that are made at once an answer belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// The one that the take-over needs in any case.
+    First,
+    /// The one that it is likely to need next.
+    Ahead,
+}
+
 /// What a take-over does next.
 pub(super) enum Next {
-    Ask(Vec<Request>),
+    Ask(Vec<(Part, Request)>),
+    /// It waits for the other of two calls.
+    Wait,
     Done(Box<Accepted>),
     Superseded(Epoch),
     Failed(StoreError),
@@ -55,8 +69,8 @@ struct Link {
     /// Next commit to be read.
     from: u64,
     segment: u32,
-    /// Segments without a row since the last one with rows.
-    empty: u32,
+    /// Nothing more of it can be there.
+    exhausted: bool,
     rows: Vec<(SegmentKey, StoredCommit, CommitRow)>,
     /// A row beyond a gap has been seen: nothing after it counts.
     closed: bool,
@@ -66,10 +80,17 @@ struct Link {
 enum Step {
     Highest,
     Claiming,
+    /// With the progress of the epoch that was the highest before the claim.
     AllClaims,
     Progress,
-    Rows,
-    Repeating { waiting: usize },
+    /// What has come of the segment and of the next.
+    Rows {
+        here: Option<Vec<StoredCommit>>,
+        ahead: Option<Vec<StoredCommit>>,
+    },
+    Repeating {
+        waiting: usize,
+    },
 }
 
 /// See the module.
@@ -85,6 +106,9 @@ pub(super) struct TakeOver {
     candidates: VecDeque<Epoch>,
     lowest_listed: Option<Epoch>,
     own_seen: bool,
+    /// The highest claim before the own one, and its progress once that has been read.
+    before: Option<Epoch>,
+    progress_before: Option<Vec<(u64, Bytes)>>,
     /// The candidate's chain, newest first.
     links: Vec<Link>,
     progress: Option<(CommitRef, ProgressRow)>,
@@ -103,6 +127,8 @@ impl TakeOver {
             candidates: VecDeque::new(),
             lowest_listed: None,
             own_seen: false,
+            before: None,
+            progress_before: None,
             links: Vec::new(),
             progress: None,
             repeats: VecDeque::new(),
@@ -114,8 +140,13 @@ impl TakeOver {
         Request::Claims { partition: self.partition, below: None, limit }
     }
 
+    /// The next answer says that the claim is durable.
+    pub fn is_claiming(&self) -> bool {
+        matches!(self.step, Step::Claiming)
+    }
+
     /// Takes the answer to what was asked last.
-    pub fn go_on(&mut self, reply: Reply) -> Next {
+    pub fn go_on(&mut self, part: Part, reply: Reply) -> Next {
         match (&mut self.step, reply) {
             (Step::Highest, Reply::Claims(Ok(claims))) => {
                 if active(Mutation::ListedBeforeClaim) {
@@ -128,12 +159,29 @@ impl TakeOver {
             }
             (Step::Claiming, Reply::Written(_)) => {
                 self.step = Step::AllClaims;
-                let limit = self.claims_page();
-                self.ask(Request::Claims { partition: self.partition, below: None, limit })
+                let (partition, limit) = (self.partition, self.claims_page());
+                let mut requests = vec![(Part::First, Request::Claims { partition, below: None, limit })];
+                if let Some(epoch) = self.before {
+                    requests
+                        .push((Part::Ahead, Request::Progress { partition, epoch, limit: PROGRESS_ROWS }));
+                }
+                Next::Ask(requests)
             }
             (Step::AllClaims, Reply::Claims(Ok(claims))) => self.listed(claims),
+            // The claims are not all there yet, or another epoch's progress is waited for.
+            (_, Reply::Progress(Ok(rows))) if part == Part::Ahead => self.progress_of_before(rows),
             (Step::Progress, Reply::Progress(Ok(rows))) => self.progress_read(rows),
-            (Step::Rows, Reply::Commits(Ok(rows))) => self.rows_read(rows),
+            (Step::Rows { here, ahead }, Reply::Commits(Ok(rows))) => {
+                match part {
+                    Part::First => *here = Some(rows),
+                    Part::Ahead => *ahead = Some(rows),
+                }
+                if here.is_none() || ahead.is_none() {
+                    return Next::Wait;
+                }
+                let (here, ahead) = (here.take().unwrap_or_default(), ahead.take().unwrap_or_default());
+                self.rows_read(here, ahead)
+            }
             (Step::Repeating { waiting }, Reply::Written(_)) => {
                 *waiting -= 1;
                 self.repeat()
@@ -143,7 +191,7 @@ impl TakeOver {
     }
 
     fn ask(&self, request: Request) -> Next {
-        Next::Ask(vec![request])
+        Next::Ask(vec![(Part::First, request)])
     }
 
     fn claim(&mut self, highest: Option<Epoch>) -> Next {
@@ -155,6 +203,7 @@ impl TakeOver {
             ));
         }
         self.own = Epoch { number, incarnation: self.incarnation };
+        self.before = highest.filter(|_| !active(Mutation::ListedBeforeClaim));
         self.step = Step::Claiming;
         let claim = Claim { epoch: self.own, owner: self.owner.clone() };
         self.ask(Request::InsertClaim { partition: self.partition, claim })
@@ -208,9 +257,25 @@ impl TakeOver {
 
     /// Goes on to an epoch of the candidate's chain.
     fn follow(&mut self, epoch: Epoch, cut: Option<u64>) -> Next {
-        self.links.push(Link { epoch, cut, from: 0, segment: 0, empty: 0, rows: Vec::new(), closed: false });
+        let link =
+            Link { epoch, cut, from: 0, segment: 0, exhausted: false, rows: Vec::new(), closed: false };
+        self.links.push(link);
         self.step = Step::Progress;
-        self.ask(Request::Progress { partition: self.partition, epoch, limit: PROGRESS_ROWS })
+        if self.before != Some(epoch) {
+            return self.ask(Request::Progress { partition: self.partition, epoch, limit: PROGRESS_ROWS });
+        }
+        match self.progress_before.clone() {
+            Some(rows) => self.progress_read(rows),
+            None => Next::Wait,
+        }
+    }
+
+    /// Progress that was asked for along with the claims.
+    fn progress_of_before(&mut self, rows: Vec<(u64, Bytes)>) -> Next {
+        let waited_for = matches!(self.step, Step::Progress)
+            && self.links.last().is_some_and(|link| Some(link.epoch) == self.before);
+        self.progress_before = Some(rows.clone());
+        if waited_for { self.progress_read(rows) } else { Next::Wait }
     }
 
     fn progress_read(&mut self, rows: Vec<(u64, Bytes)>) -> Next {
@@ -251,60 +316,93 @@ impl TakeOver {
             let at = CommitRef { epoch_number: link.epoch.number, commit: as_of };
             self.progress = Some((at, row));
         }
-        self.step = Step::Rows;
         self.read_on()
     }
 
     /// Reads on in the oldest epoch of the chain so far, or goes on from there.
     fn read_on(&mut self) -> Next {
-        let Some(link) = self.links.last_mut() else { return self.next_candidate() };
+        let Some(link) = self.links.last() else { return self.next_candidate() };
         let complete = link.cut.is_some_and(|cut| link.from > cut);
-        let ahead = if active(Mutation::OneSegmentOfRows) { 0 } else { SEGMENTS_AHEAD };
-        if complete || link.closed || link.empty > ahead {
+        if complete || link.closed || link.exhausted {
             return self.epoch_read();
         }
         let segment = SegmentKey { partition: self.partition, epoch: link.epoch, segment: link.segment };
-        let (from, limit) = (link.from, self.settings.page_rows_max);
-        self.ask(Request::Commits { segment, from, limit, bytes_max: self.settings.page_bytes_max })
+        let next = SegmentKey { segment: link.segment + 1, ..segment };
+        let (from, limit, bytes_max) = (link.from, self.settings.page_rows_max, self.settings.page_bytes_max);
+        let rows_of = |segment| Request::Commits { segment, from, limit, bytes_max };
+        let alone = active(Mutation::OneSegmentOfRows);
+        self.step = Step::Rows { here: None, ahead: alone.then(Vec::new) };
+        let mut requests = vec![(Part::First, rows_of(segment))];
+        if !alone {
+            requests.push((Part::Ahead, rows_of(next)));
+        }
+        Next::Ask(requests)
     }
 
-    fn rows_read(&mut self, rows: Vec<StoredCommit>) -> Next {
-        let Some(link) = self.links.last_mut() else { return self.next_candidate() };
-        if rows.is_empty() {
-            link.segment += 1;
-            link.empty += 1;
+    /// One page of a segment and one of the next. Where both are at their end and the second has no
+    /// row, so is the journal: a segment begins only after the one before has rows.
+    fn rows_read(&mut self, here: Vec<StoredCommit>, ahead: Vec<StoredCommit>) -> Next {
+        let more_here = !self.is_last_page(&here) && !active(Mutation::OnePageOfRows);
+        let more_ahead = !self.is_last_page(&ahead) && !active(Mutation::OnePageOfRows);
+        let goes_on = !ahead.is_empty();
+        if let Err(error) = self.take_rows(here) {
+            return Next::Failed(error);
+        }
+        if more_here {
             return self.read_on();
         }
+        self.next_segment();
+        if let Err(error) = self.take_rows(ahead) {
+            return Next::Failed(error);
+        }
+        if !more_ahead {
+            self.next_segment();
+        }
+        if let Some(link) = self.links.last_mut() {
+            link.exhausted = !goes_on;
+        }
+        self.read_on()
+    }
+
+    /// Whether there is nothing after this page: one more row of the largest size would have found
+    /// room in it.
+    fn is_last_page(&self, rows: &[StoredCommit]) -> bool {
+        let bytes: usize = rows.iter().map(|row| row.row.len()).sum();
+        rows.len() < self.settings.page_rows_max
+            && (rows.is_empty() || bytes + COMMIT_BYTES_MAX <= self.settings.page_bytes_max)
+    }
+
+    fn next_segment(&mut self) {
+        if let Some(link) = self.links.last_mut() {
+            link.segment += 1;
+        }
+    }
+
+    /// Rows of the current segment, as far as they go on from what has been read.
+    fn take_rows(&mut self, rows: Vec<StoredCommit>) -> Result<(), StoreError> {
+        let Some(link) = self.links.last_mut() else { return Ok(()) };
         let key = SegmentKey { partition: self.partition, epoch: link.epoch, segment: link.segment };
         for row in rows {
-            if link.cut.is_some_and(|cut| row.commit > cut) {
-                link.closed = true;
+            if link.closed {
                 break;
             }
             if row.commit != link.from && active(Mutation::GapIgnoredAtCut) && link.from > 0 {
                 link.from = row.commit;
             }
-            if row.commit != link.from {
+            if row.commit != link.from || link.cut.is_some_and(|cut| row.commit > cut) {
                 link.closed = true;
                 break;
             }
-            let decoded = match CommitRow::decode(row.row.clone()) {
-                Ok(decoded) => decoded,
-                Err(error) => {
-                    return Next::Failed(damaged(format!(
-                        "commit {} of epoch {} of partition {} can't be read: {error}",
-                        row.commit, link.epoch, self.partition
-                    )));
-                }
-            };
+            let decoded = CommitRow::decode(row.row.clone()).map_err(|error| {
+                damaged(format!(
+                    "commit {} of epoch {} of partition {} can't be read: {error}",
+                    row.commit, link.epoch, self.partition
+                ))
+            })?;
             link.from += 1;
-            link.empty = 0;
             link.rows.push((key, row, decoded));
         }
-        if active(Mutation::OnePageOfRows) {
-            link.segment += 1;
-        }
-        self.read_on()
+        Ok(())
     }
 
     /// All that is there of one epoch has been read: does it make sense, and where does it go on?
@@ -374,9 +472,13 @@ impl TakeOver {
             && let Some(append) = self.repeats.pop_front()
         {
             *waiting += 1;
-            requests.push(Request::Repeat { append: Box::new(append) });
+            requests.push((Part::First, Request::Repeat { append: Box::new(append) }));
         }
-        if *waiting > 0 { Next::Ask(requests) } else { self.done() }
+        match (requests.is_empty(), *waiting) {
+            (false, _) => Next::Ask(requests),
+            (true, 1..) => Next::Wait,
+            (true, 0) => self.done(),
+        }
     }
 
     fn done(&mut self) -> Next {

@@ -60,12 +60,14 @@ struct Script {
     now_ms: u64,
     calls: Vec<(u64, Request)>,
     said: Vec<Effect>,
+    claimed: bool,
 }
 
 impl Script {
     fn new() -> Self {
         let protocol = Protocol::new(PARTITION, Bytes::from_static(b"us"), ProtocolSettings::default());
-        let mut script = Self { protocol, now_ms: 1_000, calls: Vec::new(), said: Vec::new() };
+        let mut script =
+            Self { protocol, now_ms: 1_000, calls: Vec::new(), said: Vec::new(), claimed: false };
         script.event(Event::Start { incarnation: INCARNATION });
         script
     }
@@ -76,6 +78,7 @@ impl Script {
         for effect in effects {
             match effect {
                 Effect::Call { call, request } => self.calls.push((call, request)),
+                Effect::Claimed => self.claimed = true,
                 other => self.said.push(other),
             }
         }
@@ -93,10 +96,12 @@ impl Script {
     fn claimed(&mut self, others: &[Epoch]) -> Epoch {
         let newest = others.first().copied().map(claim);
         self.answer(Reply::Claims(Ok(newest.into_iter().collect())));
+        assert!(!self.claimed);
         let Request::InsertClaim { claim: own, .. } = self.answer(Reply::Written(WriteOutcome::Durable))
         else {
             panic!("it claims");
         };
+        assert!(self.claimed, "reads may begin");
         let all = [own.epoch].iter().chain(others).copied().map(claim).collect();
         self.answer(Reply::Claims(Ok(all)));
         own.epoch
@@ -194,7 +199,8 @@ fn of_two_claims_with_one_number_the_one_who_sees_the_other_goes() {
         all.sort_by_key(|claim| std::cmp::Reverse(claim.epoch));
         script.answer(Reply::Claims(Ok(all)));
         assert!(matches!(script.said[..], [Effect::Superseded { by }] if by == other), "{:?}", script.said);
-        assert!(script.calls.is_empty(), "nothing of its epoch is written");
+        let is_read = |request: &Request| matches!(request, Request::Progress { .. });
+        assert!(script.calls.iter().all(|(_, request)| is_read(request)), "nothing of its epoch is written");
     }
 }
 
@@ -220,8 +226,8 @@ fn a_take_over_with_progress_reads_that_and_the_rows_after_it_only() {
     assert!(matches!(asked, Request::Progress { epoch, .. } if epoch == old));
     let asked = script.answer(rows(11, [row(11, None), row(12, None)]));
     assert!(matches!(asked, Request::Commits { segment: of, from: 11, .. } if of == segment(old, 2)));
-    script.answer(rows(13, []));
-    script.answer(rows(13, []));
+    let asked = script.answer(rows(13, []));
+    assert!(matches!(asked, Request::Commits { segment: of, from: 11, .. } if of == segment(old, 3)));
     for commit in [11, 12] {
         let Request::Repeat { append } = script.answer(Reply::Written(WriteOutcome::Durable)) else {
             panic!("the tail is written again");
@@ -238,6 +244,61 @@ fn a_take_over_with_progress_reads_that_and_the_rows_after_it_only() {
 }
 
 #[test]
+fn progress_is_asked_for_along_with_the_claims_and_used_only_if_nobody_came_between() {
+    let (old, between) = (epoch(5, 50), epoch(6, 60));
+    let read_after = |others: &[Epoch]| {
+        let mut script = Script::new();
+        script.answer(Reply::Claims(Ok(vec![claim(old)])));
+        script.answer(Reply::Written(WriteOutcome::Durable));
+        let own = epoch(6, INCARNATION);
+        // Its progress is there before the claims are.
+        let kept = progress(vec![link(old, 10)], segment(old, 2));
+        let is_progress = |request: &Request| matches!(request, Request::Progress { .. });
+        script.answer_first(is_progress, Reply::Progress(Ok(vec![(10, kept)])));
+        let all = [own].iter().chain(others).chain([&old]).copied().map(claim).collect();
+        script.answer(Reply::Claims(Ok(all)));
+        script
+    };
+    let script = read_after(&[]);
+    assert!(script.is_asked(|request| matches!(request, Request::Commits { from: 11, .. })));
+    let lower = Epoch { number: 5, incarnation: 51 };
+    let mut script = read_after(&[lower]);
+    let asked = script.answer(Reply::Progress(Ok(Vec::new())));
+    assert!(matches!(asked, Request::Progress { epoch, .. } if epoch == lower), "of the newest lower claim");
+    // That one has no row 0: the next is the one whose progress is known.
+    script.answer(rows(0, []));
+    script.answer(rows(0, []));
+    assert!(script.is_asked(|request| matches!(request, Request::Commits { from: 11, .. })));
+    assert!(matches!(read_after(&[between]).said[..], [Effect::Superseded { by }] if by == between));
+}
+
+#[test]
+fn a_full_page_is_followed_by_the_rest_of_the_segment() {
+    let old = epoch(1, 10);
+    let mut script = Script::new();
+    let page = ProtocolSettings::default().page_rows_max as u64;
+    script.claimed(&[old]);
+    script.answer(Reply::Progress(Ok(Vec::new())));
+    script.answer(rows(0, (0..page).map(|commit| row(commit, (commit == 0).then_some(None)))));
+    // What was read of the next segment may be of no use: it goes on after rows that are not known yet.
+    script.answer(rows(page + 1, [row(page + 1, None)]));
+    let asked = script.answer(rows(page, [row(page, None)]));
+    assert!(
+        matches!(asked, Request::Commits { segment: of, from, .. } if of == segment(old, 0) && from == page)
+    );
+    script.answer(rows(page + 1, [row(page + 1, None)]));
+    let asked = script.answer(rows(page + 2, []));
+    assert!(matches!(asked, Request::Commits { segment: of, .. } if of == segment(old, 2)), "{asked:?}");
+    script.answer(rows(page + 2, []));
+    while !script.calls.is_empty() {
+        script.answer(Reply::Written(WriteOutcome::Durable));
+    }
+    let accepted = script.taken_over();
+    assert_eq!(accepted.origin.head, Some(link(old, page + 1)));
+    assert_eq!(accepted.tail.len() as u64, page + 2);
+}
+
+#[test]
 fn without_progress_the_chain_is_followed_down_to_the_first_epoch() {
     let (first, second) = (epoch(1, 10), epoch(2, 20));
     let mut script = Script::new();
@@ -245,10 +306,10 @@ fn without_progress_the_chain_is_followed_down_to_the_first_epoch() {
     script.answer(Reply::Progress(Ok(Vec::new())));
     script.answer(rows(0, [row(9, Some(Some((first, 1))))]));
     script.answer(rows(1, []));
-    script.answer(rows(1, []));
     script.answer(Reply::Progress(Ok(Vec::new())));
     // What the first epoch wrote after the cut is void.
     script.answer(rows(0, [row(1, Some(None)), row(2, None), row(3, None)]));
+    script.answer(rows(4, []));
     for _ in 0..3 {
         script.answer(Reply::Written(WriteOutcome::Durable));
     }
@@ -266,6 +327,7 @@ fn a_row_after_a_gap_is_not_accepted() {
     let read =
         [0, 1, 3].map(|commit| StoredCommit { commit, row: row(commit, (commit == 0).then_some(None)) });
     script.answer(Reply::Commits(Ok(read.into())));
+    script.answer(rows(4, []));
     script.answer(Reply::Written(WriteOutcome::Durable));
     script.answer(Reply::Written(WriteOutcome::Durable));
     assert_eq!(script.taken_over().origin.head, Some(link(old, 1)));
@@ -279,16 +341,15 @@ fn an_epoch_with_a_hole_in_what_its_chain_names_is_passed_over() {
     script.answer(Reply::Progress(Ok(Vec::new())));
     script.answer(rows(0, [row(9, Some(Some((first, 1))))]));
     script.answer(rows(1, []));
-    script.answer(rows(1, []));
     script.answer(Reply::Progress(Ok(Vec::new())));
     // Row 1 of the first epoch, which the second names, is not there, and row 2 is beyond its cut:
     // this page must not be read for ever.
     let read = [0, 2].map(|commit| StoredCommit { commit, row: row(commit, (commit == 0).then_some(None)) });
     script.answer(Reply::Commits(Ok(read.into())));
+    script.answer(rows(3, []));
     let asked = script.answer(Reply::Progress(Ok(Vec::new())));
     assert!(matches!(asked, Request::Progress { epoch, .. } if epoch == first), "the next candidate");
     script.answer(rows(0, [row(1, Some(None))]));
-    script.answer(rows(1, []));
     script.answer(rows(1, []));
     script.answer(Reply::Written(WriteOutcome::Durable));
     assert_eq!(script.taken_over().origin.head, Some(link(first, 0)));
@@ -302,9 +363,9 @@ fn a_page_with_nothing_but_rows_beyond_the_cut_is_read_once() {
     script.answer(Reply::Progress(Ok(Vec::new())));
     script.answer(rows(0, [row(9, Some(Some((first, 1))))]));
     script.answer(rows(1, []));
-    script.answer(rows(1, []));
     script.answer(Reply::Progress(Ok(Vec::new())));
     script.answer(rows(5, [row(5, None)]));
+    script.answer(rows(6, []));
     assert!(script.is_asked(|request| matches!(request, Request::Progress { epoch, .. } if *epoch == first)));
 }
 
@@ -315,10 +376,9 @@ fn a_claim_without_row_0_is_never_the_head() {
     script.claimed(&[empty, first]);
     script.answer(Reply::Progress(Ok(Vec::new())));
     script.answer(rows(0, []));
-    script.answer(rows(0, []));
+    script.answer(rows(1, []));
     script.answer(Reply::Progress(Ok(Vec::new())));
     script.answer(rows(0, [row(1, Some(None))]));
-    script.answer(rows(1, []));
     script.answer(rows(1, []));
     script.answer(Reply::Written(WriteOutcome::Durable));
     assert_eq!(script.taken_over().origin.head, Some(link(first, 0)));
@@ -347,14 +407,14 @@ fn what_makes_no_sense_parks_the_partition() {
             vec![Reply::Progress(Ok(vec![(1, kept)]))]
         }),
         ("a row that is no row", |_| {
-            vec![Reply::Progress(Ok(Vec::new())), rows(0, [Bytes::from_static(b"\xff\xff")])]
+            vec![Reply::Progress(Ok(Vec::new())), rows(0, [Bytes::from_static(b"\xff\xff")]), rows(1, [])]
         }),
         ("row 0 that does not say what it goes on from", |_| {
-            vec![Reply::Progress(Ok(Vec::new())), rows(0, [row(1, None)]), rows(1, []), rows(1, [])]
+            vec![Reply::Progress(Ok(Vec::new())), rows(0, [row(1, None)]), rows(1, [])]
         }),
         ("row 0 that goes on from itself", |old| {
             let first = row(1, Some(Some((old, 0))));
-            vec![Reply::Progress(Ok(Vec::new())), rows(0, [first]), rows(1, []), rows(1, [])]
+            vec![Reply::Progress(Ok(Vec::new())), rows(0, [first]), rows(1, [])]
         }),
     ];
     for (what, replies) in cases {

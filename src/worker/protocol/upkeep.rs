@@ -115,7 +115,7 @@ impl Upkeep {
                 self.condemned.retain(|condemned| condemned.segment != segment);
                 effects.push(Effect::Dropped { segment });
             }
-            What::TakeOver | What::Append { .. } | What::Fence { .. } => {}
+            What::TakeOver(_) | What::Append { .. } | What::Fence { .. } => {}
         }
     }
 

@@ -194,7 +194,15 @@ pub(crate) fn write_cursor(queue: QueueNumber, newest_first: bool, partition: u1
     URL_SAFE_NO_PAD.encode(text)
 }
 
-/// The reverse.
+/// The place from which a list begins, which no job has.
+pub(crate) fn before_all(newest_first: bool) -> Place {
+    match newest_first {
+        true => Place { epoch_number: u32::MAX, commit: u64::MAX, place: u32::MAX },
+        false => Place::default(),
+    }
+}
+
+/// The reverse of [`write_cursor`].
 pub(crate) fn read_cursor(
     queue: QueueNumber,
     newest_first: bool,

@@ -27,7 +27,7 @@ use super::owner::bodies::Bodies;
 use super::owner::core::{decode_summary, scope_name, segment_key};
 use super::owner::{OwnerHandle, unavailable};
 
-pub(crate) use list::{read_cursor, write_cursor};
+pub(crate) use list::{before_all, read_cursor, write_cursor};
 pub(crate) use output::output_place;
 pub(crate) use view::{events, time};
 

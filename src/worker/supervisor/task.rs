@@ -281,7 +281,10 @@ impl Task {
                 self.active = None;
                 self.shown.send_replace(None);
             }
-            Output::Own(partition) => self.partitions.own(partition),
+            Output::Own(partition) => {
+                debug!(%partition, "locked: its owner begins");
+                self.partitions.own(partition);
+            }
             Output::LetGo(partition) => {
                 metrics::counter!(names::PARTITIONS_LET_GO_TOTAL).increment(1);
                 self.partitions.let_go(partition);
@@ -316,6 +319,7 @@ impl Task {
     fn hand_over(&mut self, call: Call, partition: crate::model::PartitionId) {
         metrics::counter!(names::PARTITIONS_HANDED_OVER_TOTAL).increment(1);
         let partitions = self.partitions.clone();
+        let begun = Instant::now();
         self.calls.spawn(async move {
             let ending = partitions.clone();
             // A crash in there must not keep the lock for ever.
@@ -324,6 +328,7 @@ impl Task {
                 warn!(%partition, "a hand-over did not end in time: its owner is ended at once");
                 partitions.let_go(partition);
             }
+            debug!(%partition, ms = begun.elapsed().as_millis() as u64, "handed over");
             Done::Other(Input::HandedOver { call, partition })
         });
     }
@@ -332,6 +337,7 @@ impl Task {
     fn call(&mut self, output: Output) {
         let Some(Active { session, .. }) = &self.active else { return };
         let session = session.clone();
+        let begun = Instant::now();
         self.calls.spawn(async move {
             Done::Other(match output {
                 Output::Publish { call, member } => {
@@ -340,10 +346,12 @@ impl Task {
                 }
                 Output::Lock { call, partition } => {
                     let outcome = bounded(session.lock(&partition)).await;
+                    debug!(partition = %partition.id, ms = begun.elapsed().as_millis() as u64, ?outcome, "asked for a lock");
                     Input::Lock { call, partition: partition.id, outcome }
                 }
                 Output::Unlock { call, partition } => {
                     let outcome = bounded(session.unlock(&partition)).await;
+                    debug!(partition = %partition.id, ms = begun.elapsed().as_millis() as u64, ?outcome, "gave a lock up");
                     Input::Unlock { call, partition: partition.id, outcome }
                 }
                 Output::RaiseCatalog { call } => {
