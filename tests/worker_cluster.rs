@@ -27,6 +27,8 @@ use tokio_util::sync::CancellationToken;
 /// A bound against hanging, not for speed.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PARTITIONS: u16 = 8;
+/// How long an attempt of the kind `work` takes.
+const WORK: Duration = Duration::from_millis(10);
 
 /// What ran, outside of qdo: attempts by job and number.
 #[derive(Default)]
@@ -49,6 +51,19 @@ impl Ledger {
         let ran: HashSet<JobId> = runs.keys().map(|(job, _)| *job).collect();
         let missing: Vec<_> = jobs.iter().filter(|job| !ran.contains(job)).collect();
         assert!(missing.is_empty(), "never ran: {missing:?}");
+    }
+}
+
+impl Ledger {
+    /// Every one of them ran, once. It may not have been its first attempt: one that was marked as started
+    /// and never handed out, because its owner had lost its session, is given back.
+    fn holds_one_run_of_each(&self, jobs: &[JobId]) {
+        let runs = self.runs.lock().unwrap();
+        let mut by_job: HashMap<JobId, u32> = HashMap::new();
+        runs.iter().for_each(|((job, _), times)| *by_job.entry(*job).or_default() += times);
+        let wrong: Vec<_> =
+            jobs.iter().map(|job| (job, by_job.get(job))).filter(|(_, n)| *n != Some(&1)).collect();
+        assert!(wrong.is_empty(), "did not run once: {wrong:?}");
     }
 }
 
@@ -105,12 +120,19 @@ impl Cluster {
             assign,
             ..ClusterSettings::new(id.clone(), name, address)
         };
-        let ledger = self.ledger.clone();
+        let (ledger, works) = (self.ledger.clone(), self.ledger.clone());
         let worker = Worker::builder(self.store.clone())
             .settings(WorkerSettings { partitions: PARTITIONS, slots, ..WorkerSettings::default() })
             .handler("note", move |context| {
                 ledger.ran(&context);
                 async move { Ok(context.attempt.payload.clone()) }
+            })
+            .handler("work", move |context| {
+                works.ran(&context);
+                async move {
+                    tokio::time::sleep(WORK).await;
+                    Ok(context.attempt.payload.clone())
+                }
             })
             .coordinator(Arc::new(self.meeting.clone()), settings)
             .start()

@@ -85,7 +85,7 @@ async fn produce(
     while !stop.is_cancelled() {
         for _ in 0..burst {
             let number = told.len();
-            let job = tokened(&key, &format!("{key}-{number}"));
+            let job = NewJob { kind: "work".into(), ..tokened(&key, &format!("{key}-{number}")) };
             let requests = &all[number % all.len()];
             told.push((job.clone(), send(requests, &job).await.id));
             sent.fetch_add(1, Ordering::Relaxed);
@@ -162,7 +162,7 @@ async fn keyed_jobs_spread_over_added_partitions_in_order_while_owners_come_and_
         join_all(producers).await.into_iter().map(|told| told.unwrap()).collect();
     let ids: Vec<JobId> = told.iter().flatten().map(|(_, id)| *id).collect();
     all_done(&d.requests(), &ids).await;
-    cluster.ledger.holds_each_once(&ids);
+    cluster.ledger.holds_one_run_of_each(&ids);
     let counts = queue(&d.requests()).await.counts;
     assert_eq!((counts.succeeded as usize, counts.open()), (ids.len(), 0), "one job for each token");
 

@@ -110,3 +110,45 @@ async fn move_closed(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::QueueSettings;
+    use crate::store::{FaultPlan, FaultyStore, MemoryStore};
+
+    #[tokio::test(start_paused = true)]
+    async fn closed_slots_are_written_down_once_the_store_works_again() {
+        let store = Arc::new(FaultyStore::new(Arc::new(MemoryStore::new()), 1, FaultPlan::default()));
+        let catalog = Arc::new(Catalog::open(store.clone()).await.unwrap());
+        let queue = catalog.create("default", "q", QueueSettings::default(), 1, 1).await.unwrap();
+        let grown = catalog.grow(&queue, 2).await.unwrap();
+        let partition = PartitionId { group: queue.group_number, index: 0 };
+        let leaving: BTreeSet<u16> = grown.slots.leaving(0).map(|(slot, _)| slot).collect();
+        let some: BTreeSet<u16> = leaving.iter().copied().take(100).collect();
+
+        store.set_plan(FaultPlan { refused: 1_000, ..FaultPlan::default() });
+        let (sender, closed) = watch::channel(BTreeSet::new());
+        let mover = tokio::spawn(move_closed(partition, catalog.clone(), Arc::new(Clock::new()), closed));
+        sender.send_replace(some.clone());
+        tokio::time::sleep(MOVE_RETRY * 3).await;
+        assert!(store.faults() >= 2, "it tries again");
+        assert_eq!(catalog.slots_of(partition).unwrap().to_move(), leaving.len());
+
+        // What was unknown may have happened: it is made sure of.
+        store.set_plan(FaultPlan { unanswered: 500, ..FaultPlan::default() });
+        let left = leaving.len() - some.len();
+        while catalog.slots_of(partition).unwrap().to_move() != left {
+            tokio::time::sleep(MOVE_RETRY).await;
+        }
+        sender.send_replace(leaving);
+        while catalog.slots_of(partition).unwrap().to_move() != 0 {
+            tokio::time::sleep(MOVE_RETRY).await;
+        }
+        drop(sender);
+        mover.await.unwrap();
+        store.set_plan(FaultPlan::default());
+        let fresh = Catalog::open(store).await.unwrap();
+        assert_eq!(fresh.slots_of(partition).unwrap().held_by(1), 2_048);
+    }
+}
