@@ -387,3 +387,44 @@ async fn pausing_with_interrupt_gives_running_attempts_back_for_free() {
     assert_eq!((done.state, done.attempt), (JobState::Succeeded, 2));
     assert_eq!((done.failures, done.interruptions), (0, 0));
 }
+
+#[tokio::test]
+async fn keys_spread_over_partitions_that_were_added_also_after_a_restart() {
+    let store = Arc::new(MemoryStore::new());
+    let start = || {
+        let echo = |context: qdo::runner::Context| async move { Ok(context.attempt.payload.clone()) };
+        Worker::builder(store.clone()).handler("echo", echo).start()
+    };
+    let keyed = |n: usize| NewJob {
+        key: Some(format!("customer-{n}")),
+        token: Some(format!("order-{n}")),
+        ..NewJob::new("echo", "null")
+    };
+    let worker = start().await.unwrap();
+    let requests = worker.requests();
+    let jobs: Vec<NewJob> = (0..400).map(keyed).collect();
+    let first = requests.enqueue("default", "q", jobs.clone()).await.unwrap();
+    let grown = requests.put_queue("default", "q", QueueSettings::default(), Some(4)).await.unwrap();
+    assert_eq!(grown.partitions, 4);
+    // It stops in the middle of it.
+    worker.stop(PATIENCE).await;
+
+    let worker = start().await.unwrap();
+    let requests = worker.requests();
+    let moved = async {
+        while requests.queue("default", "q").await.unwrap().slots_to_move > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, moved).await.expect("slots move in time");
+    let again = requests.enqueue("default", "q", jobs).await.unwrap();
+    for (before, again) in first.iter().zip(&again) {
+        assert_eq!((again.id, again.repeated), (before.id, true), "the token is known where the slot was");
+    }
+    let new: Vec<NewJob> = (0..400).map(|n| NewJob { token: None, ..keyed(n) }).collect();
+    let new = requests.enqueue("default", "q", new).await.unwrap();
+    let mut shares = std::collections::BTreeMap::<_, usize>::new();
+    new.iter().for_each(|new| *shares.entry(new.partition.clone()).or_default() += 1);
+    assert!(shares.len() == 4 && shares.values().all(|share| *share > 60), "{shares:?}");
+    worker.stop(PATIENCE).await;
+}

@@ -206,6 +206,7 @@ impl State {
             oldest_waiting_seconds: None,
             last_minute: Rates::default(),
             missing_partitions: Vec::new(),
+            slots_to_move: 0,
             created_at: Timestamp::UNIX_EPOCH,
         })
     }
@@ -524,6 +525,8 @@ impl Requests for Fake {
             counts: Some(Counts::default()),
             oldest_waiting_seconds: None,
             last_minute: Some(Rates::default()),
+            slots: 4_096,
+            slots_to_move: 0,
             counted_at: None,
             jobs_since: None,
             trouble: None,

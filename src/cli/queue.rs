@@ -248,6 +248,10 @@ fn show(queue: &QueueView, out: &Out) -> Result<(), Failure> {
             ("group", format!("{} ({} partitions)", queue.group, queue.partitions)),
             ("created", queue.created_at.to_string()),
         ];
+        if queue.slots_to_move > 0 {
+            let slots = format!("{} of 4096 wait to go to partitions that were added", queue.slots_to_move);
+            facts.push(("slots to move", out.paint(&slots, Ink::Busy)));
+        }
         if let Some(missing) = missing(queue) {
             facts.push(("missing", out.paint(&missing, Ink::Bad)));
         }

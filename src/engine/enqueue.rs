@@ -10,6 +10,7 @@ use crate::model::{Due, JobId, JobState, Lane, NewJob, QueueNumber, QueueSetting
 
 use super::queues::Happening;
 use super::segment::Phase;
+use super::slots::Routed;
 use super::state::Head;
 use super::tokens::{TokenHash, token_hash};
 use super::{Engine, Reply, Ticket};
@@ -56,14 +57,22 @@ impl Engine {
         if max != 0 && self.queues.get(index).backlog() + jobs.len() as u64 > max {
             return self.reply(ticket, Reply::BacklogFull { max });
         }
+        let with_hash = |job: NewJob| {
+            let hash = job.token.as_deref().map(|token| token_hash(queue, token));
+            let routed = Routed::of(&job);
+            (job, routed, hash)
+        };
+        let jobs: Vec<_> = jobs.into_iter().map(with_hash).collect();
+        if self.has_left(&jobs) {
+            return self.reply(ticket, Reply::SlotsLeft);
+        }
         let mut taken = Vec::with_capacity(jobs.len());
         let mut new_jobs = 0;
-        for job in jobs {
-            let hash = job.token.as_deref().map(|token| token_hash(queue, token));
+        for (job, routed, hash) in jobs {
             match hash.and_then(|hash| self.tokens.find(&hash)) {
                 Some(id) => taken.push((id, self.state_of_known(id), true)),
                 None => {
-                    let (id, state) = self.add(queue, job, hash);
+                    let (id, state) = self.add(queue, job, routed, hash);
                     taken.push((id, state, false));
                     new_jobs += 1;
                 }
@@ -86,7 +95,13 @@ impl Engine {
         new.is_empty() || self.kinds.len() + new.len() <= KINDS_MAX
     }
 
-    fn add(&mut self, queue: QueueNumber, job: NewJob, hash: Option<TokenHash>) -> (JobId, JobState) {
+    fn add(
+        &mut self,
+        queue: QueueNumber,
+        job: NewJob,
+        routed: Routed,
+        hash: Option<TokenHash>,
+    ) -> (JobId, JobState) {
         self.ensure_room();
         let run_at_ms = match job.due {
             Due::Now => 0,
@@ -95,7 +110,7 @@ impl Engine {
             Due::At(at_ms) => at_ms,
         };
         let deadline_ms = job.deadline_ms.unwrap_or(0);
-        let head = Head { queue, kind: &job.kind, lane: job.lane, deadline_ms };
+        let head = Head { queue, kind: &job.kind, lane: job.lane, deadline_ms, routed };
         let at = self.journal.current();
         let number = self.segments.last_number().expect("a growing segment is always there");
         let reference = self.insert(number, at.commit, &head).expect("the growing segment is loaded");
@@ -141,6 +156,11 @@ impl Engine {
             tags: job.tags.clone(),
             again: None,
             token: hash.map_or_else(Bytes::new, |hash| Bytes::copy_from_slice(&hash)),
+            slot: if job.key.as_deref().is_some_and(|key| !key.is_empty()) {
+                0
+            } else {
+                head.routed.number()
+            },
         }
     }
 
@@ -148,6 +168,12 @@ impl Engine {
     fn remember_token(&mut self, hash: TokenHash, id: JobId) {
         self.tokens.remember(hash, id, self.now_ms);
         self.journal.add_token(self.now_ms, &hash, id.place().into());
+    }
+
+    /// The job of a token that is remembered here.
+    pub fn known_token(&self, queue: QueueNumber, token: &str) -> Option<(JobId, JobState)> {
+        let id = self.tokens.find(&token_hash(queue, token))?;
+        Some((id, self.state_of_known(id)))
     }
 
     /// State of a job that a token points to, if it can be told without reading.

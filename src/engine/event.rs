@@ -2,6 +2,8 @@
 
 #![expect(missing_docs, reason = "a variant's sentence explains its fields, whose names say the rest")]
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +25,8 @@ pub enum Event {
     Queue { number: QueueNumber, settings: QueueSettings, paused: bool },
     /// Jobs to be enqueued, all of one queue.
     Enqueue { ticket: Ticket, queue: QueueNumber, jobs: Vec<NewJob> },
+    /// Slots that are wanted in other partitions: each is closed once no job of it is open.
+    Leaving { slots: BTreeSet<u16> },
     /// A runner is there: its name for the record, and the kinds that it runs.
     RunnerUp { runner: RunnerId, name: String, kinds: Vec<String> },
     /// A runner has room for so many more attempts.
@@ -135,6 +139,8 @@ pub enum Effect {
     LoadSegment { segment: u32, name: SegmentName, as_of: CommitRef },
     /// Read bodies and history of those jobs; answered by [`Event::Rewrite`].
     ReadForRewrite { segment: u32, name: SegmentName, jobs: Vec<RewriteRequest> },
+    /// No owner of this partition takes new jobs of these slots any more.
+    SlotsClosed { slots: Vec<u16> },
     /// A segment may be dropped once the conditions of `docs/proof.md` (5) hold.
     Drop { name: SegmentName, condemned_by: u64 },
 }
@@ -195,6 +201,8 @@ pub enum Reply {
     Done(JobState),
     /// Taken note of, or nothing to do: the attempt is not the running one any more.
     Finished { accepted: bool },
+    /// Some are of slots that have left this partition: nothing was done.
+    SlotsLeft,
     /// No queue of that number is known here.
     UnknownQueue,
     /// The queue's backlog bound is reached.

@@ -26,6 +26,8 @@ const MARKER_BYTES: usize = 88;
 const JOB_BYTES: usize = 88;
 /// The same of a reference to a blob, or to a segment.
 const REFERENCE_BYTES: usize = 56;
+/// The same of a slot's number.
+const SLOT_BYTES: usize = 2;
 /// Bytes of payloads and results beside one commit.
 const COMMIT_BLOB_BYTES_MAX: usize = 8 << 20;
 /// Markers of one commit.
@@ -37,6 +39,7 @@ struct Pending {
     jobs: Vec<JobRow>,
     markers: Vec<MarkerRow>,
     condemned: Vec<SegmentName>,
+    closed_slots: Vec<u32>,
     blobs: Vec<(u64, u32, Bytes)>,
     entries: Vec<Entry>,
     effects: Vec<Effect>,
@@ -194,6 +197,12 @@ impl Journal {
         self.pending.condemned.push(segment);
     }
 
+    /// Closes slots for good.
+    pub fn close_slots(&mut self, slots: &[u16]) {
+        self.pending.bytes += slots.len() * SLOT_BYTES;
+        self.pending.closed_slots.extend(slots.iter().map(|&slot| u32::from(slot)));
+    }
+
     /// Gives the effect out when the commit being built is released. If nothing is being built,
     /// it waits for what was built last.
     pub fn after_release(&mut self, effect: Effect) {
@@ -213,6 +222,7 @@ impl Journal {
             && pending.jobs.is_empty()
             && pending.markers.is_empty()
             && pending.condemned.is_empty()
+            && pending.closed_slots.is_empty()
             && pending.effects.is_empty()
     }
 
@@ -246,6 +256,7 @@ impl Journal {
             jobs: pending.jobs,
             markers: pending.markers,
             condemned: pending.condemned,
+            closed_slots: pending.closed_slots,
         };
         let closed = Closed {
             name: self.segment_name(),

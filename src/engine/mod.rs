@@ -37,6 +37,7 @@ mod retention;
 mod retry;
 mod rewrite;
 mod segment;
+mod slots;
 mod state;
 mod takeover;
 #[cfg(test)]
@@ -56,6 +57,7 @@ use journal::Journal;
 use lines::Lines;
 use queues::Queues;
 use segment::{JobRef, Segments};
+use slots::Slots;
 use state::Timer;
 use takeover::Opening;
 use tokens::Tokens;
@@ -120,6 +122,7 @@ pub struct Engine {
     /// Loaded jobs that were first written elsewhere.
     places: HashMap<JobId, JobRef>,
     tokens: Tokens,
+    slots: Slots,
     journal: Journal,
     /// Requests that wait for a segment.
     parked: BTreeMap<u32, Vec<Event>>,
@@ -172,6 +175,7 @@ impl Engine {
         }
         if self.opening.is_none() {
             self.become_due();
+            self.close_slots();
             if std::mem::take(&mut self.retention_due) {
                 self.retain();
             }
@@ -186,6 +190,7 @@ impl Engine {
         match event {
             Event::Queue { number, settings, paused } => self.set_queue(number, settings, paused),
             Event::Enqueue { ticket, queue, jobs } => self.enqueue(ticket, queue, jobs),
+            Event::Leaving { slots } => self.set_leaving(slots),
             Event::RunnerUp { runner, name, kinds } => self.runner_up(runner, name, kinds),
             Event::Pull { runner, attempts } => self.pull(runner, attempts),
             Event::Recall { runner, attempts } => self.recall(runner, attempts),
@@ -227,7 +232,8 @@ impl Engine {
         let timer = self.timers.first().map(|timer| timer.at_ms);
         let retention = (self.next_retention_ms != 0).then_some(self.next_retention_ms);
         let tokens = self.tokens.last_forgotten_ms();
-        timer.into_iter().chain(retention).chain(tokens).chain(self.earliest_unloaded_due()).min()
+        let others = [retention, tokens, self.slots.next_close_ms(), self.earliest_unloaded_due()];
+        timer.into_iter().chain(others.into_iter().flatten()).min()
     }
 
     /// True if [`Engine::take_commit`] would give one.

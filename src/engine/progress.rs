@@ -6,6 +6,8 @@ use super::{Engine, Progress};
 
 /// Version of the reader that understands what is written here.
 const MIN_READER: u32 = 1;
+/// The same once a slot is closed: one that does not know that would take new jobs of it.
+const CLOSED_SLOTS_READER: u32 = 2;
 /// States younger than its summary that progress carries for one segment; above it, the summary is
 /// written anew.
 const YOUNGER_MAX: usize = 64;
@@ -77,9 +79,10 @@ impl Engine {
         };
         let tallies = self.queues.iter().filter(|queue| queue.by_state.iter().any(|&count| count > 0));
         ProgressRow {
-            min_reader: MIN_READER,
+            min_reader: if self.slots.has_closed() { CLOSED_SLOTS_READER } else { MIN_READER },
             chain: self.chain.iter().copied().chain([own]).collect(),
             time_ms: self.now_ms,
+            slots: Some(self.slots.row()),
             segments,
             tallies: tallies
                 .map(|queue| TallyRow {

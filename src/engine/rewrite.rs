@@ -15,6 +15,7 @@ use super::event::{Entry as IndexEntry, Scope};
 use super::intern::Interner;
 use super::journal::marker_bytes;
 use super::segment::{JobRef, Phase};
+use super::slots::Routed;
 use super::state::Head;
 use super::{Engine, Reply, RewrittenJob};
 
@@ -71,9 +72,12 @@ impl Engine {
         let number = self.segments.last_number().expect("a growing segment is always there");
         let at = self.journal.current();
         let queue = self.queues.get(entry.queue).number;
-        let head = Head { queue, kind: &job.kind, lane: entry.lane, deadline_ms: entry.deadline_ms };
+        let routed = entry.routed.or(Routed::of_row(&job.row));
+        let deadline_ms = entry.deadline_ms;
+        let head = Head { queue, kind: &job.kind, lane: entry.lane, deadline_ms, routed };
         let new = self.insert(number, at.commit, &head).expect("the growing segment is loaded");
-        let row = self.row_again(id, from, state, job);
+        let mut row = self.row_again(id, from, state, job);
+        row.slot = if row.key.is_empty() { routed.number() } else { 0 };
         let place = self.journal.add_job(row);
         let place = Place { epoch_number: at.epoch_number, commit: at.commit, place };
         self.settle_again(old, new, id, &state, place);

@@ -20,6 +20,7 @@ use crate::model::{JobId, JobState, Lane, PartitionId, QueueNumber};
 
 use super::intern::Interner;
 use super::lines::Turn;
+use super::slots::Routed;
 
 /// A job of a loaded segment: the engine's number of the segment, and the index in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,6 +68,7 @@ pub(crate) struct Entry {
     pub failures: u16,
     pub interruptions: u16,
     pub lane: Lane,
+    pub routed: Routed,
     pub phase: Phase,
     /// It has a place in a line.
     pub lined: bool,
@@ -216,6 +218,8 @@ pub(crate) struct Segment {
     pub condemned: bool,
     /// Being read.
     pub loading: bool,
+    /// Its open jobs are counted by slot.
+    pub slots_counted: bool,
 }
 
 /// Waiting jobs of a segment that are alike to whoever chooses.
@@ -250,6 +254,7 @@ impl Segment {
             sealed: false,
             condemned: false,
             loading: false,
+            slots_counted: true,
         }
     }
 
@@ -366,6 +371,7 @@ impl Segment {
                 row.deadlines_ms.push(entry.deadline_ms);
             }
         }
+        (row.slots, row.slots_alike) = slots(&loaded.entries);
         let foreign =
             |(&index, id): (&u32, &JobId)| ForeignId { index, id: Bytes::copy_from_slice(&id.to_bytes()) };
         row.foreign_ids = loaded.foreign.iter().map(foreign).collect();
@@ -409,6 +415,7 @@ impl Segment {
             last_end_ms: self.last_end_ms,
             sealed: self.sealed,
             condemned: self.condemned,
+            slots_counted: self.slots_counted,
         }
     }
 
@@ -426,6 +433,24 @@ impl Segment {
         let loaded = self.loaded.as_ref().expect("only jobs of loaded segments are referred to");
         let (offset, place) = loaded.offset_and_place(index);
         Place { epoch_number: self.name.epoch_number, commit: self.first_commit + offset, place }
+    }
+}
+
+/// Slots of a segment's jobs, as a summary has them.
+fn slots(entries: &[Entry]) -> (Vec<u32>, u32) {
+    let first = entries.first().map_or(Routed::Anywhere, |entry| entry.routed);
+    match entries.iter().all(|entry| entry.routed == first) {
+        true => (Vec::new(), first.number() + 1),
+        false => (entries.iter().map(|entry| entry.routed.number()).collect(), 0),
+    }
+}
+
+/// The slot of a job in a summary.
+pub(crate) fn routed_in(summary: &SummaryRow, index: usize) -> Option<Routed> {
+    match (summary.slots_alike, summary.slots.is_empty()) {
+        (0, true) => Some(Routed::Unknown),
+        (0, false) => summary.slots.get(index).map(|number| Routed::from_number(*number)),
+        (number, _) => Some(Routed::from_number(number - 1)),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::model::{JobId, JobState, Lane, QueueNumber};
 
 use super::Engine;
 use super::segment::{Entry, JobRef, Phase, Segment, Segments, lane_of};
+use super::slots::Routed;
 
 /// Something that becomes true by the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +30,7 @@ pub(crate) struct Head<'a> {
     pub kind: &'a str,
     pub lane: Lane,
     pub deadline_ms: u64,
+    pub routed: Routed,
 }
 
 impl Segments {
@@ -74,6 +76,7 @@ impl Engine {
             failures: 0,
             interruptions: 0,
             lane: head.lane,
+            routed: head.routed,
             phase: Phase::Forgotten,
             lined: false,
             changed: false,
@@ -116,6 +119,7 @@ impl Engine {
         self.retention_due |=
             ended && self.segments.numbers().start == job.segment && self.is_done(job.segment);
         self.queues.moved(after.queue, Some(before.phase), Some(after.phase));
+        self.slots.changed(&before, &after);
         self.leave_places(job, &before);
         self.take_places(job, &after);
     }

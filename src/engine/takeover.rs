@@ -14,6 +14,7 @@ use crate::model::{Epoch, JobId, JobState, PartitionId};
 
 use super::journal::Journal;
 use super::segment::{JobRef, Segment, Segments, Tally, lane_of};
+use super::slots::{Routed, Slots};
 use super::state::Head;
 use super::{Effect, Engine, EngineSettings, TailCommit, TakenOver};
 
@@ -80,6 +81,7 @@ impl Engine {
             running: BTreeMap::new(),
             places: HashMap::new(),
             tokens: Default::default(),
+            slots: Slots::default(),
             journal: Journal::new(taken.epoch, taken.origin, &settings),
             parked: BTreeMap::new(),
             retries: BTreeMap::new(),
@@ -99,7 +101,9 @@ impl Engine {
         }
         if let Some((_, progress)) = &taken.progress {
             engine.now_ms = engine.now_ms.max(progress.time_ms);
-            progress.segments.iter().for_each(|row| engine.add_segment(row));
+            let counted = progress.slots.is_some();
+            engine.slots = progress.slots.as_ref().map(Slots::from_row).unwrap_or_default();
+            progress.segments.iter().for_each(|row| engine.add_segment(row, counted));
             for row in &progress.tallies {
                 let index = engine.queue_index(row.queue);
                 engine.queues.get_mut(index).by_state = Tally::from_row(row).by_state;
@@ -135,7 +139,7 @@ impl Engine {
         link.is_some_and(|link| id.commit() <= link.cut)
     }
 
-    fn add_segment(&mut self, row: &SegmentRow) {
+    fn add_segment(&mut self, row: &SegmentRow, counted: bool) {
         let name = row.name.unwrap_or_default();
         if row.condemned {
             self.condemned.push(name);
@@ -152,6 +156,10 @@ impl Engine {
         segment.set_earliest_due_ms(row.earliest_due_ms);
         segment.last_end_ms = row.last_end_ms;
         segment.sealed = row.sealed;
+        segment.slots_counted = counted && row.slots_counted;
+        if !segment.slots_counted {
+            self.slots.add_uncounted(segment.open());
+        }
         if row.summary.is_some() {
             segment.loaded = None;
             self.unloaded += 1;
@@ -210,6 +218,7 @@ impl Engine {
         for name in self.condemned.clone() {
             self.journal.after_release(Effect::Drop { name, condemned_by: 0 });
         }
+        self.tell_closed();
         let bytes = opening.tail.iter().map(|commit| commit.bytes).sum();
         self.since_progress = (opening.tail.len() as u64, bytes);
         // A successor of this owner starts from here. Not now, if it would have little more to read than
@@ -237,18 +246,19 @@ impl Engine {
         }
         for (place, job) in commit.row.jobs.iter().enumerate() {
             let kind = commit.row.strings.get(job.kind as usize).map_or("", String::as_str);
-            let head =
-                Head { queue: job.queue, kind, lane: lane_of(job.priority), deadline_ms: job.deadline_ms };
+            let old = job.again.as_ref().and_then(|again| self.find_replayed(again.from.unwrap_or_default()));
+            let known = old.and_then(|old| self.segments.entry(old)).map(|entry| entry.routed);
+            let routed = known.unwrap_or(Routed::Unknown).or(Routed::of_row(job));
+            let (lane, deadline_ms) = (lane_of(job.priority), job.deadline_ms);
+            let head = Head { queue: job.queue, kind, lane, deadline_ms, routed };
             let inserted = self.insert(number, commit.commit, &head);
             let new = inserted.ok_or_else(|| self.inconsistent(at, "its segment can't be read"))?;
             let place = Place { epoch_number: at.epoch_number, commit: at.commit, place: place as u32 };
             if let Some(again) = &job.again {
                 let id = JobId::from_slice(&again.id)
                     .ok_or_else(|| self.inconsistent(at, "a job's id is not 16 bytes"))?;
-                let from = again.from.unwrap_or_default();
-                let old = self
-                    .find_replayed(from)
-                    .ok_or_else(|| self.inconsistent(at, "a job was written again that is not there"))?;
+                let old =
+                    old.ok_or_else(|| self.inconsistent(at, "a job was written again that is not there"))?;
                 self.settle_again(old, new, id, &again.state.unwrap_or_default(), place);
                 continue;
             }
@@ -280,6 +290,7 @@ impl Engine {
                 }
             }
         }
+        self.slots.close_as_before(&commit.row.closed_slots);
         self.replay_condemned(&commit.row, at)
     }
 

@@ -12,6 +12,7 @@ mod invariants;
 mod keeping;
 mod lifecycle;
 mod restart;
+mod slots;
 mod store;
 mod succession;
 mod world;

@@ -11,7 +11,7 @@ use crate::model::{JobId, JobState, Lane};
 
 use super::attempts::Running;
 use super::lines::{Ahead, NONE_AHEAD, Turn};
-use super::segment::{Entry, JobRef, Loaded, Phase, Segment};
+use super::segment::{Entry, JobRef, Loaded, Phase, Segment, routed_in};
 use super::takeover::TakeoverError;
 use super::{Effect, Engine, Event, RunnerId};
 
@@ -65,6 +65,10 @@ impl Engine {
         segment.changed = younger.iter().map(|young| young.index).collect();
         segment.groups = None;
         segment.loaded = Some(loaded);
+        if !std::mem::replace(&mut segment.slots_counted, true) {
+            let entries = segment.loaded.iter().flat_map(|loaded| &loaded.entries);
+            self.slots.count_segment(segment.open(), entries);
+        }
         let before = segment.recount();
         for (queue, tally) in before {
             self.queues.recounted(queue, tally.by_state, [0; JobState::COUNT]);
@@ -103,6 +107,7 @@ impl Engine {
                 failures: 0,
                 interruptions: 0,
                 lane: Lane::DEFAULT,
+                routed: routed_in(summary, index)?,
                 phase: Phase::Forgotten,
                 lined: false,
                 changed: false,

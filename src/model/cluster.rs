@@ -160,6 +160,12 @@ pub struct PartitionView {
     pub oldest_waiting_seconds: Option<f64>,
     /// What happened in the last minute; none if its owner did not answer.
     pub last_minute: Option<Rates>,
+    /// Slots of routing values that are with it, of 4,096 in its group.
+    #[serde(default)]
+    pub slots: u64,
+    /// Of those, how many wait to go to another partition, which was added.
+    #[serde(default)]
+    pub slots_to_move: u64,
     /// When `counts` were written, if they are not the owner's own word but the last in the store.
     #[schema(value_type = Option<String>, format = DateTime)]
     #[serde(default, skip_serializing_if = "Option::is_none")]

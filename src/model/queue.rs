@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{GroupNumber, QueueNumber, Span};
+use super::{GroupNumber, MovingSlots, QueueNumber, SlotMap, Span};
 
 /// How long to wait after a failed attempt.
 ///
@@ -97,11 +97,13 @@ pub struct GroupDocument {
     pub number: GroupNumber,
     /// How many partitions it has. May grow, never shrinks.
     pub partitions: u16,
-    /// The slot map: routing values are spread over so many of the first partitions, slot by slot in
-    /// turn; 0 is all. Partitions that were added take what has no routing value, so that jobs of one
-    /// key stay in one partition.
+    /// Without `slots`: routing values are spread over so many of the first partitions, slot by slot in
+    /// turn; 0 is all.
     #[serde(default)]
     pub keyed_partitions: u16,
+    /// Which slot is with which partition; none in a group that has never grown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slots: Option<MovingSlots>,
     /// When it was created, Unix ms.
     pub created_ms: u64,
 }
@@ -130,12 +132,21 @@ impl CounterDocument {
     }
 }
 
-/// Slots that routing values are spread over.
-pub const SLOTS: u16 = 4_096;
-
 impl GroupDocument {
-    /// How many of the first partitions routing values are spread over.
-    pub fn spread(&self) -> u16 {
-        if self.keyed_partitions == 0 { self.partitions } else { self.keyed_partitions.min(self.partitions) }
+    /// Which slot is with which partition.
+    pub fn slot_map(&self) -> SlotMap {
+        match &self.slots {
+            Some(slots) => SlotMap::Each(Box::new(slots.clone())),
+            None if self.keyed_partitions == 0 => SlotMap::Even(self.partitions),
+            None => SlotMap::Even(self.keyed_partitions.min(self.partitions)),
+        }
+    }
+
+    /// Changes which slot is with which partition.
+    pub fn set_slot_map(&mut self, map: SlotMap) {
+        (self.keyed_partitions, self.slots) = match map {
+            SlotMap::Even(partitions) => (partitions, None),
+            SlotMap::Each(slots) => (self.keyed_partitions, Some(*slots)),
+        };
     }
 }

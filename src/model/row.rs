@@ -73,6 +73,9 @@ pub struct CommitRow {
     /// Segments that this commit condemns: all their jobs are final, past retention or copied.
     #[prost(message, repeated, tag = "6")]
     pub condemned: Vec<SegmentName>,
+    /// Slots that this commit closes: from then on the partition takes no new job of them.
+    #[prost(uint32, repeated, tag = "7")]
+    pub closed_slots: Vec<u32>,
 }
 
 /// Names a segment of a partition's journal.
@@ -188,6 +191,9 @@ pub struct JobRow {
     /// Hash of the idempotency token, 16 bytes; empty for none.
     #[prost(bytes = "bytes", tag = "17")]
     pub token: Bytes,
+    /// Slot of its routing value, plus one; 0 if it has none, or has a key, which tells it.
+    #[prost(uint32, tag = "18")]
+    pub slot: u32,
 }
 
 /// What a job that is written again brings along.
@@ -358,6 +364,13 @@ pub struct SummaryRow {
     /// Per job: its deadline, Unix ms; 0 is none. Empty if none has one.
     #[prost(uint64, repeated, tag = "7")]
     pub deadlines_ms: Vec<u64>,
+    /// Per job: the slot of its routing value, plus one; 0 is none; 4,097 is one that was not written
+    /// down. Empty if all are alike: `slots_alike`.
+    #[prost(uint32, repeated, tag = "8")]
+    pub slots: Vec<u32>,
+    /// What an empty `slots` stands for, plus one; 0: nothing was written down of any job.
+    #[prost(uint32, tag = "9")]
+    pub slots_alike: u32,
 }
 
 /// A job in a segment that was first written elsewhere.
@@ -410,6 +423,9 @@ pub struct SegmentRow {
     /// Condemned by a commit, not yet known to be dropped.
     #[prost(bool, tag = "12")]
     pub condemned: bool,
+    /// Its open jobs are in the `slots` of progress.
+    #[prost(bool, tag = "13")]
+    pub slots_counted: bool,
 }
 
 /// A state younger than the segment's summary.
@@ -456,6 +472,26 @@ pub struct ProgressRow {
     /// Jobs by queue and state, over all segments.
     #[prost(message, repeated, tag = "5")]
     pub tallies: Vec<TallyRow>,
+    /// Open jobs by slot, and closed slots. None: slots are not known of any job, and none is closed.
+    #[prost(message, optional, tag = "6")]
+    pub slots: Option<SlotsRow>,
+}
+
+/// Slots of routing values in a partition, as of progress.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SlotsRow {
+    /// Slots with open jobs.
+    #[prost(uint32, repeated, tag = "1")]
+    pub slots: Vec<u32>,
+    /// Per slot of `slots`: how many.
+    #[prost(uint64, repeated, tag = "2")]
+    pub open: Vec<u64>,
+    /// Open jobs with a routing value whose slot was not written down.
+    #[prost(uint64, tag = "3")]
+    pub unknown: u64,
+    /// Slots that are closed.
+    #[prost(uint32, repeated, tag = "4")]
+    pub closed: Vec<u32>,
 }
 
 /// A document's value for a queue or group is JSON; this is what an index entry of the `token`

@@ -235,6 +235,9 @@ pub struct QueueView {
     /// Partitions whose owner did not answer in time: counts and rates are without theirs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing_partitions: Vec<u16>,
+    /// Of the 4,096 slots that keys are spread over: how many wait to go to a partition that was added.
+    #[serde(default)]
+    pub slots_to_move: u64,
     /// When it was created.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,

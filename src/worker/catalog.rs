@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::model::{
     CounterDocument, GroupDocument, GroupNumber, PartitionId, QueueDocument, QueueNumber, QueueSettings,
-    check,
+    SlotMap, check,
 };
 use crate::store::{Document, Store, StoreError, StoreErrorKind, SwapOutcome};
 use crate::worker::RequestError;
@@ -19,6 +19,7 @@ use crate::worker::RequestError;
 use super::owner::unavailable;
 
 mod reload;
+mod slots;
 
 pub(crate) use reload::CatalogChange;
 
@@ -36,8 +37,8 @@ pub(crate) struct QueueEntry {
     pub group: Arc<str>,
     pub group_number: GroupNumber,
     pub partitions: u16,
-    /// Routing values are spread over so many of the first.
-    pub keyed_partitions: u16,
+    /// Which of them takes which routing value; the same object for all queues of a group.
+    pub slots: Arc<SlotMap>,
     pub settings: QueueSettings,
     pub paused: bool,
     pub created_ms: u64,
@@ -171,7 +172,9 @@ impl Catalog {
                 stored.ok_or_else(|| damaged(&key, "it is missing, and a queue is in it"))?.0
             }
         };
-        let created = self.remember(entry(namespace, name, &queue, &group));
+        let key = format!("group/{namespace}/{}", queue.group);
+        let slots = self.slot_map(&key, &group)?;
+        let created = self.remember(entry(namespace, name, &queue, &group, slots));
         self.changed_here();
         Ok(created)
     }
@@ -233,7 +236,8 @@ impl Catalog {
             return Ok(decode(&key, &document)?);
         }
         let number = self.next_number("counter/groups").await?;
-        let group = GroupDocument { number, partitions, keyed_partitions: 0, created_ms: now_ms };
+        let group =
+            GroupDocument { number, partitions, keyed_partitions: 0, slots: None, created_ms: now_ms };
         self.create_document(&key, group).await
     }
 
@@ -315,7 +319,13 @@ impl Catalog {
     }
 }
 
-fn entry(namespace: &str, name: &str, queue: &QueueDocument, group: &GroupDocument) -> QueueEntry {
+fn entry(
+    namespace: &str,
+    name: &str,
+    queue: &QueueDocument,
+    group: &GroupDocument,
+    slots: Arc<SlotMap>,
+) -> QueueEntry {
     QueueEntry {
         namespace: namespace.into(),
         name: name.into(),
@@ -323,7 +333,7 @@ fn entry(namespace: &str, name: &str, queue: &QueueDocument, group: &GroupDocume
         group: queue.group.as_str().into(),
         group_number: group.number,
         partitions: group.partitions,
-        keyed_partitions: group.spread(),
+        slots,
         settings: queue.settings.clone(),
         paused: queue.paused,
         created_ms: queue.created_ms,

@@ -62,7 +62,18 @@ fn state(view: &PartitionView) -> (String, Ink) {
         (Some(trouble), _) => (brief(trouble, 60), Ink::Bad),
         (None, Some(at)) => (format!("counted {} ago", since(at)), Ink::Faint),
         (None, None) if view.jobs_since.is_some() => ("never counted".to_owned(), Ink::Faint),
+        (None, None) if view.slots_to_move > 0 => {
+            (format!("open, {} slots to move", view.slots_to_move), Ink::Busy)
+        }
         (None, None) => ("open".to_owned(), Ink::Good),
+    }
+}
+
+/// Slots that are with it, and how many of them are to go.
+fn slots(view: &PartitionView) -> String {
+    match view.slots_to_move {
+        0 => view.slots.to_string(),
+        moving => format!("{}, {moving} of them wait to go to partitions that were added", view.slots),
     }
 }
 
@@ -73,6 +84,7 @@ pub(super) fn show(view: &PartitionView, out: &Out) -> String {
         ("queues", printable(&view.queues.join(", "))),
         ("owner", owner(view)),
         ("worker", printable(view.owner.as_deref().unwrap_or_default())),
+        ("slots", slots(view)),
         ("epoch", view.epoch.clone().unwrap_or_default()),
         ("since", view.since.map(|at| format!("{at} ({} ago)", since(at))).unwrap_or_default()),
     ];

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::model::row::{
     AgainRow, BlobRef, ChainLink, CommitRef, CommitRow, JobRow, MarkerKind, MarkerRow, Place, ProgressRow,
-    SegmentName, SegmentRow, StateRow, SummaryRow, TallyRow, TokensRow,
+    SegmentName, SegmentRow, SlotsRow, StateRow, SummaryRow, TallyRow, TokensRow,
 };
 use crate::model::{JobId, JobState};
 
@@ -62,6 +62,7 @@ pub(super) fn commit_row(row: &[u8], id: &dyn Fn(u16) -> Option<JobId>) -> Optio
         ("jobs", jobs.collect()),
         ("markers", list(&row.markers, |marker| marker_row(marker, &row.strings))),
         ("condemned", list(&row.condemned, segment_name)),
+        ("closed_slots", json!(row.closed_slots)),
     ]))
 }
 
@@ -97,6 +98,7 @@ fn job_row(job: &JobRow, id: Option<String>, strings: &[String]) -> Value {
         ("tags", json!(job.tags)),
         ("again", job.again.as_ref().map(again_row).into()),
         ("token", if job.token.is_empty() { Value::Null } else { base64(&job.token) }),
+        ("slot", json!(job.slot)),
     ]))
 }
 
@@ -145,6 +147,8 @@ pub(super) fn summary_row(row: &[u8]) -> Option<Fields> {
         ("states", list(&row.states, state_row)),
         ("foreign_ids", list(&row.foreign_ids, foreign)),
         ("deadlines_ms", json!(row.deadlines_ms)),
+        ("slots", json!(row.slots)),
+        ("slots_alike", json!(row.slots_alike)),
     ]))
 }
 
@@ -157,7 +161,14 @@ pub(super) fn progress_row(row: &[u8]) -> Option<Fields> {
         ("time_ms", json!(row.time_ms)),
         ("segments", list(&row.segments, segment_row)),
         ("tallies", list(&row.tallies, tally)),
+        ("slots", row.slots.as_ref().map(slots_row).into()),
     ]))
+}
+
+fn slots_row(row: &SlotsRow) -> Value {
+    let open: Fields =
+        row.slots.iter().zip(&row.open).map(|(slot, open)| (slot.to_string(), json!(open))).collect();
+    json!({ "open": open, "unknown": row.unknown, "closed": row.closed })
 }
 
 /// What an entry of the `token` scope holds.
@@ -182,6 +193,7 @@ fn segment_row(segment: &SegmentRow) -> Value {
         ("last_end_ms", json!(segment.last_end_ms)),
         ("sealed", json!(segment.sealed)),
         ("condemned", json!(segment.condemned)),
+        ("slots_counted", json!(segment.slots_counted)),
     ]))
 }
 

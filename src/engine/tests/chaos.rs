@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::world::*;
 use crate::engine::*;
-use crate::model::{Due, JobState, Lane, Outcome, QueueSettings, Retry, Span};
+use crate::model::{Due, JobState, Lane, Outcome, QueueSettings, Retry, Span, slot_of};
 
 const KINDS: [&str; 3] = ["a", "b", "c"];
 
@@ -21,7 +21,10 @@ enum Op {
         delay_ms: Option<u64>,
         deadline_ms: Option<u64>,
         token: Option<u8>,
+        key: Option<u8>,
     },
+    /// Slots of some keys and tokens are wanted elsewhere.
+    Leaving(u32),
     RunnerUp {
         kinds: u8,
         room: u32,
@@ -99,13 +102,15 @@ fn op() -> impl Strategy<Value = Op> {
     let delay = prop_oneof![3 => Just(None), 1 => (0u64..20_000).prop_map(Some)];
     let deadline = prop_oneof![6 => Just(None), 1 => (1u64..30_000).prop_map(Some)];
     let token = prop_oneof![3 => Just(None), 1 => (0u8..12).prop_map(Some)];
+    let key = prop_oneof![3 => Just(None), 1 => (0u8..6).prop_map(Some)];
     let lane = prop_oneof![3 => Just(5u8), 1 => 1u8..=9];
     prop_oneof![
-        14 => (1u32..=2, 0usize..3, 1usize..6, lane, delay, deadline, token).prop_map(
-            |(queue, kind, count, lane, delay_ms, deadline_ms, token)| Op::Enqueue {
-                queue, kind, count, lane, delay_ms, deadline_ms, token
+        14 => (1u32..=2, 0usize..3, 1usize..6, lane, delay, deadline, token, key).prop_map(
+            |(queue, kind, count, lane, delay_ms, deadline_ms, token, key)| Op::Enqueue {
+                queue, kind, count, lane, delay_ms, deadline_ms, token, key
             }
         ),
+        1 => any::<u32>().prop_map(Op::Leaving),
         3 => (0u8..8, 0u32..4).prop_map(|(kinds, room)| Op::RunnerUp { kinds, room }),
         2 => any::<usize>().prop_map(|which| Op::Reconnect { which }),
         6 => (any::<usize>(), 1u32..5).prop_map(|(which, attempts)| Op::Pull { which, attempts }),
@@ -128,6 +133,12 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// Slots of all keys and tokens.
+fn all_slots() -> Vec<u16> {
+    let keys = (0..6).map(|key| slot_of(&format!("key {key}")));
+    keys.chain((0..12).map(|token| slot_of(&format!("token {token}")))).collect()
+}
+
 fn pick<T: Clone>(from: &[T], which: usize) -> Option<T> {
     (!from.is_empty()).then(|| from[which % from.len()].clone())
 }
@@ -147,7 +158,7 @@ fn act(world: &mut World, op: Op) {
         _ if !open => {
             world.answer(0);
         }
-        Op::Enqueue { queue, kind, count, lane, delay_ms, deadline_ms, token } => {
+        Op::Enqueue { queue, kind, count, lane, delay_ms, deadline_ms, token, key } => {
             let mut new = jobs(KINDS[kind], count);
             for job in &mut new {
                 job.lane = Lane::new(lane).unwrap();
@@ -157,7 +168,14 @@ fn act(world: &mut World, op: Op) {
             if let Some(token) = token {
                 new[0].token = Some(format!("token {token}"));
             }
+            if let Some(key) = key {
+                new.last_mut().unwrap().key = Some(format!("key {key}"));
+            }
             world.enqueue(queue, new);
+        }
+        Op::Leaving(which) => {
+            let slots = all_slots().into_iter().enumerate().filter(|(n, _)| which & (1 << n) != 0);
+            world.event(Event::Leaving { slots: slots.map(|(_, slot)| slot).collect() });
         }
         Op::RunnerUp { kinds, room } => {
             if world.runners.len() < 4 {
@@ -243,6 +261,7 @@ fn heal(world: &mut World) {
     world.settle();
     world.check();
     world.event(Event::OrphansGone);
+    world.event(Event::Leaving { slots: all_slots().into_iter().collect() });
     world.pause(1, false);
     world.pause(2, false);
     for runner in world.runners.keys().copied().collect::<Vec<_>>() {
@@ -274,6 +293,11 @@ fn heal(world: &mut World) {
     for (id, job) in &world.released.jobs {
         assert!(job.state.is_none_or(JobState::is_final), "{id} never ended: {job:?}");
     }
+    world.pass(1_000);
+    world.settle();
+    let closed = &world.released.closed_slots;
+    assert!(all_slots().iter().all(|slot| closed.contains(slot)), "no job is open, and a slot is");
+    assert_eq!(*closed, world.closed_slots, "what is closed is said");
     assert!(world.unanswered().is_empty(), "requests without an answer: {:?}", world.unanswered());
 }
 

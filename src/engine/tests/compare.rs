@@ -25,6 +25,8 @@ impl World {
                 assert_eq!(counts, expected, "counts of queue {queue}");
             }
         }
+        let slots = &self.engine.slots;
+        assert_eq!((slots.open(), slots.unknown()), (&self.released.open_by_slot(), 0), "open jobs by slot");
         for id in &self.acknowledged {
             assert!(self.released.jobs.contains_key(id), "{id} was acknowledged, and is lost");
         }

@@ -3,10 +3,11 @@
 //! It refuses what may never be in a journal: a second end, an attempt number used twice, a fact
 //! about a job that is elsewhere, a condemned segment with something left in it (INV-1, -3, -5).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use crate::engine::slots::Routed;
 use crate::model::row::{CommitRow, JobRow, MarkerKind, MarkerRow, Place, SegmentName};
-use crate::model::{JobId, JobState, PartitionId, QueueNumber};
+use crate::model::{JobId, JobState, PartitionId, QueueNumber, slot_of};
 
 /// One job, by its facts.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +30,8 @@ pub struct Fact {
     pub history: Vec<(MarkerKind, u32, String)>,
     pub row: JobRow,
     pub content_type: String,
+    /// It was written again.
+    pub again: bool,
 }
 
 /// Who may start what, when the facts of a commit became true.
@@ -47,6 +50,7 @@ pub struct Facts {
     pub jobs: BTreeMap<JobId, Fact>,
     at: HashMap<Place, JobId>,
     pub condemned: Vec<SegmentName>,
+    pub closed_slots: BTreeSet<u16>,
 }
 
 impl Facts {
@@ -70,9 +74,43 @@ impl Facts {
             }
             self.add_marker(marker, at_ms);
         }
+        self.close_slots(segment, commit, row);
         for name in &row.condemned {
             self.condemn(*name);
         }
+    }
+
+    /// No job of a slot is open when it is closed, and none is new after that. One that had ended before
+    /// may be retried.
+    fn close_slots(&mut self, segment: SegmentName, commit: u64, row: &CommitRow) {
+        let slot = |job: &JobRow| match (job.key.as_str(), job.slot) {
+            ("", 0) => None,
+            ("", number) => Some(number as u16 - 1),
+            (key, _) => Some(slot_of(key)),
+        };
+        for job in row.jobs.iter().filter(|job| job.again.is_none()) {
+            assert!(slot(job).is_none_or(|slot| !self.closed_slots.contains(&slot)), "new in a closed slot");
+        }
+        for &closed in &row.closed_slots {
+            let closed = closed as u16;
+            assert!(self.closed_slots.insert(closed), "slot {closed} is closed twice");
+            let open = self.jobs.iter().find(|(_, job)| {
+                let here = (job.place.epoch_number, job.place.commit) == (segment.epoch_number, commit);
+                slot(&job.row) == Some(closed) && job.is_open() && !(here && job.again)
+            });
+            assert!(open.is_none(), "slot {closed} is closed with an open job: {open:?}");
+        }
+    }
+
+    /// Open jobs by slot.
+    pub fn open_by_slot(&self) -> BTreeMap<u16, u64> {
+        let mut open = BTreeMap::new();
+        for job in self.jobs.values().filter(|job| job.is_open()) {
+            if let Some(slot) = Routed::of_row(&job.row).slot() {
+                *open.entry(slot).or_default() += 1;
+            }
+        }
+        open
     }
 
     fn add_job(
@@ -103,6 +141,7 @@ impl Facts {
             gone: false,
             history: Vec::new(),
             row: JobRow { again: None, ..job.clone() },
+            again: job.again.is_some(),
             content_type: match job.content_type {
                 0 => String::new(),
                 number => commit.strings[number as usize - 1].clone(),
@@ -309,6 +348,11 @@ impl Facts {
 }
 
 impl Fact {
+    /// Neither final nor deleted.
+    pub fn is_open(&self) -> bool {
+        self.state.is_some_and(|state| !state.is_final())
+    }
+
     /// Its state when time has passed.
     pub fn state_at(&self, now_ms: u64) -> Option<JobState> {
         match self.state {

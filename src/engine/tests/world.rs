@@ -52,6 +52,8 @@ pub struct World {
     /// Progress whose commit is released, not yet durable.
     pub progress_waiting: VecDeque<Progress>,
     pub reads: VecDeque<Read>,
+    /// Slots that an owner has said to be closed.
+    pub closed_slots: BTreeSet<u16>,
     /// Condemned and released: by which commit of which epoch.
     pub drops: Vec<(SegmentName, u64)>,
     pub progress_durable: Option<u64>,
@@ -122,6 +124,7 @@ impl World {
             progress_waiting: VecDeque::new(),
             reads: VecDeque::new(),
             drops: Vec::new(),
+            closed_slots: BTreeSet::new(),
             progress_durable: None,
             runners: BTreeMap::new(),
             next_ticket: 0,
@@ -324,6 +327,11 @@ impl World {
                 Effect::ReadForRewrite { segment, name, jobs } => {
                     assert!(!jobs.is_empty(), "nothing is asked for");
                     self.reads.push_back(Read::Jobs { segment, name, jobs });
+                }
+                Effect::SlotsClosed { slots } => {
+                    let closed = &self.released.closed_slots;
+                    assert!(slots.iter().all(|slot| closed.contains(slot)), "closed, and not released");
+                    self.closed_slots.extend(slots);
                 }
                 Effect::Drop { name, condemned_by } => self.drops.push((name, condemned_by)),
             }

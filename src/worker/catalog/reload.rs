@@ -7,9 +7,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::coordination::PartitionName;
-use crate::model::{GroupDocument, PartitionId, QueueDocument, QueueNumber};
+use crate::model::{GroupDocument, PartitionId, QueueDocument, QueueNumber, SlotMap};
 use crate::store::StoreError;
-use crate::worker::RequestError;
 
 use super::{Catalog, Known, QueueEntry, damaged, entry, read_all};
 
@@ -41,11 +40,17 @@ impl Catalog {
         let groups: HashMap<String, GroupDocument> =
             read_all(&*self.store, "group/").await?.into_iter().collect();
         let mut found = Known::default();
+        let mut maps: HashMap<&str, Arc<SlotMap>> = HashMap::new();
         for (key, queue) in queues {
             let Some((namespace, name)) = key.split_once('/') else { return Err(damaged(&key, "no name")) };
             let group_key = format!("{namespace}/{}", queue.group);
-            let group = groups.get(&group_key).ok_or_else(|| damaged(&key, "its group has no document"))?;
-            found.insert(Arc::new(entry(namespace, name, &queue, group)));
+            let (group_key, group) =
+                groups.get_key_value(&group_key).ok_or_else(|| damaged(&key, "its group has no document"))?;
+            let map = match maps.get(&**group_key) {
+                Some(map) => map.clone(),
+                None => maps.entry(group_key).or_insert(self.slot_map(group_key, group)?).clone(),
+            };
+            found.insert(Arc::new(entry(namespace, name, &queue, group, map)));
         }
         let mut known = self.known();
         let change = difference(&known.by_number, &found.by_number);
@@ -72,41 +77,6 @@ impl Catalog {
     /// Changes after each change that this worker has made itself.
     pub fn own_changes(&self) -> watch::Receiver<u64> {
         self.own_changes.subscribe()
-    }
-
-    /// Gives a group more partitions. Fewer than it has are refused: jobs would be lost with them.
-    pub async fn grow(&self, queue: &QueueEntry, partitions: u16) -> Result<Arc<QueueEntry>, RequestError> {
-        let _changing = self.changing.lock().await;
-        let gone = || RequestError::NotFound(format!("there is no queue {:?}", &*queue.name));
-        let known = self.numbered(queue.number).ok_or_else(gone)?;
-        let key = format!("group/{}/{}", known.namespace, known.group);
-        let (mut group, version) = self.stored::<GroupDocument>(&key).await?.ok_or_else(gone)?;
-        if partitions > PartitionId::INDEX_MAX + 1 {
-            let most = PartitionId::INDEX_MAX + 1;
-            let message = format!("a group has at most {most} partitions");
-            return Err(RequestError::Invalid { field: None, message });
-        }
-        if partitions < group.partitions {
-            return Err(RequestError::Conflict(format!(
-                "group {:?} has {} partitions: more can be added, none taken away",
-                &*known.group, group.partitions
-            )));
-        }
-        if partitions > group.partitions {
-            group.keyed_partitions = group.spread();
-            group.partitions = partitions;
-            self.swap(&key, Some(version), Some(&group)).await?;
-        }
-        // All queues of the group have them.
-        for other in self.queues_of(PartitionId { group: known.group_number, index: 0 }) {
-            self.remember(QueueEntry {
-                partitions: group.partitions,
-                keyed_partitions: group.spread(),
-                ..(*other).clone()
-            });
-        }
-        self.changed_here();
-        self.numbered(queue.number).ok_or_else(gone)
     }
 
     pub(super) fn changed_here(&self) {
@@ -157,24 +127,5 @@ mod tests {
         theirs.delete(&queue).await.unwrap();
         assert_eq!(ours.reload().await.unwrap().deleted.len(), 1);
         assert!(ours.find("default", "q").is_none() && ours.partition_names().is_empty());
-    }
-
-    #[tokio::test]
-    async fn a_group_grows_and_never_shrinks() {
-        let store = Arc::new(MemoryStore::new());
-        let ours = Catalog::open(store.clone()).await.unwrap();
-        let theirs = Catalog::open(store).await.unwrap();
-        let mut changes = ours.own_changes();
-        let queue = ours.create("default", "q", QueueSettings::default(), 2, 1).await.unwrap();
-        assert!(changes.has_changed().unwrap());
-        changes.mark_unchanged();
-        theirs.reload().await.unwrap();
-
-        assert_eq!(ours.grow(&queue, 5).await.unwrap().partitions, 5);
-        assert!(changes.has_changed().unwrap());
-        assert_eq!(theirs.reload().await.unwrap().changed[0].partitions, 5);
-        assert!(matches!(theirs.grow(&queue, 4).await, Err(RequestError::Conflict(_))));
-        assert!(matches!(theirs.grow(&queue, 5_000).await, Err(RequestError::Invalid { .. })));
-        assert_eq!(theirs.grow(&queue, 5).await.unwrap().partitions, 5);
     }
 }

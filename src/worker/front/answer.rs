@@ -35,7 +35,9 @@ impl Requests for Front {
         queue: &str,
         jobs: Vec<NewJob>,
     ) -> Result<Vec<Enqueued>, RequestError> {
-        let Some(first) = jobs.first() else { return Ok(Vec::new()) };
+        if jobs.is_empty() {
+            return Ok(Vec::new());
+        }
         if jobs.len() > BATCH_JOBS_MAX {
             return Err(RequestError::Invalid {
                 field: None,
@@ -54,11 +56,7 @@ impl Requests for Front {
             });
         };
         let queue = self.queue_or_new(namespace, queue).await?;
-        if queue.partitions == 1 {
-            let partition = self.route(&queue, first);
-            return self.enqueue_at(partition, &queue, jobs).await;
-        }
-        self.enqueue_in_parts(&queue, jobs).await
+        self.place(&queue, jobs).await
     }
 
     async fn job(&self, namespace: &str, id: JobId) -> Result<JobView, RequestError> {
@@ -200,7 +198,8 @@ impl Requests for Front {
             found => found?,
         };
         let entry = match partitions {
-            Some(partitions) if partitions != entry.partitions => {
+            // Also if it has as many, and not all of them have slots.
+            Some(partitions) if partitions != entry.partitions.min(entry.slots.last() + 1) => {
                 self.catalog().grow(&entry, partitions).await?
             }
             _ => entry,

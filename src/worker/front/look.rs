@@ -194,7 +194,8 @@ impl Front {
             queues
         };
         let views = names.iter().map(|name| {
-            let mut shown = view::partition(name, queues_of(name), &seen);
+            let mut shown =
+                view::partition(name, queues_of(name), self.catalog().slots_of(name.id).as_deref(), &seen);
             if self.shared.cluster.is_none() {
                 shown.owner_name = shown.owner.as_deref().map(|id| name_in(id).to_owned());
             }

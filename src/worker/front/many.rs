@@ -43,11 +43,15 @@ impl Front {
     }
 
     /// Enqueues a job anew at another queue and forgets it here. The token makes a repetition safe.
-    async fn move_job(&self, from: PartitionId, id: JobId, target: &QueueEntry) -> Result<(), RequestError> {
+    async fn move_job(
+        &self,
+        from: PartitionId,
+        id: JobId,
+        target: &Arc<QueueEntry>,
+    ) -> Result<(), RequestError> {
         let mut job = self.ask(from, AsNew { job: id }).await?;
         job.token = Some(format!("move/{id}"));
-        let partition = self.route(target, &job);
-        self.enqueue_at(partition, target, vec![job]).await?;
+        self.place(target, vec![job]).await?;
         self.ask(from, Change { job: id, command: Command::Delete }).await?;
         Ok(())
     }

@@ -34,6 +34,7 @@ impl Partitions for Front {
     fn set_view(&self, view: Arc<View>) {
         if let Some(neighbours) = &self.shared.cluster {
             neighbours.view.send_replace(view);
+            self.local().view_changed();
         }
     }
 

@@ -65,6 +65,7 @@ impl Front {
             oldest_waiting_seconds: oldest_ms.map(|ms| ms as f64 / 1_000.0),
             last_minute: rates,
             missing_partitions,
+            slots_to_move: queue.slots.to_move() as u64,
             created_at: time(queue.created_ms),
         })
     }

@@ -97,7 +97,7 @@ impl Direct {
         let queues = self.catalog.queues_of(name.id);
         let mut names: Vec<String> = queues.iter().map(|queue| queue.name.to_string()).collect();
         names.sort();
-        let mut shown = view::partition(&name, names, &self.seen);
+        let mut shown = view::partition(&name, names, self.catalog.slots_of(name.id).as_deref(), &self.seen);
         match self.store.highest_claim(name.id).await {
             Ok(claim) => shown.epoch = claim.map(|claim| claim.epoch.to_string()),
             Err(error) => shown.trouble = Some(error.message),

@@ -6,7 +6,7 @@ use crate::coordination::{CoordinationError, Health, Member, PartitionName, View
 use crate::model::cluster::{
     CoordinatorServerView, CoordinatorView, PartitionView, StoreNodeView, StoreView, WorkerView,
 };
-use crate::model::{PartitionId, view::Counts};
+use crate::model::{PartitionId, SlotMap, view::Counts};
 use crate::store::{StoreError, StoreHealth};
 use crate::worker::partition::{Located, Told};
 use crate::worker::reader::time;
@@ -118,8 +118,13 @@ pub(crate) fn owned(view: &View, partitions: &[PartitionName]) -> u64 {
     partitions.iter().filter(|name| view.owners.contains_key(&name.id)).count() as u64
 }
 
-/// A partition of which nothing is known but its name, its queues and its owner.
-pub(crate) fn partition(name: &PartitionName, queues: Vec<String>, view: &View) -> PartitionView {
+/// A partition of which nothing is known but its name, its queues, its slots and its owner.
+pub(crate) fn partition(
+    name: &PartitionName,
+    queues: Vec<String>,
+    slots: Option<&SlotMap>,
+    view: &View,
+) -> PartitionView {
     let owner = view.owners.get(&name.id);
     PartitionView {
         partition: name.id.to_string(),
@@ -133,6 +138,8 @@ pub(crate) fn partition(name: &PartitionName, queues: Vec<String>, view: &View) 
         counts: None,
         oldest_waiting_seconds: None,
         last_minute: None,
+        slots: slots.map_or(0, |slots| slots.held_by(name.id.index) as u64),
+        slots_to_move: slots.map_or(0, |slots| slots.leaving(name.id.index).count() as u64),
         counted_at: None,
         jobs_since: None,
         trouble: None,

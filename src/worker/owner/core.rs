@@ -12,7 +12,7 @@
 //! it: so it shows only what is released (INV-2, INV-9). On supersession or failure it is thrown
 //! away: a new one begins with a new claim.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -39,6 +39,8 @@ pub(crate) enum Input {
     Event(engine::Event),
     /// Settings of a queue, also for the engine that is yet to come.
     Queue { number: QueueNumber, settings: Box<QueueSettings>, paused: bool },
+    /// Slots that are wanted in other partitions, also for the engine that is yet to come.
+    Leaving { slots: BTreeSet<u16> },
     /// Somebody wants to look; answered by [`Output::Evaluate`] and then [`Output::Fenced`].
     Look { ticket: u64 },
     /// Answer to [`Output::Call`].
@@ -83,6 +85,8 @@ pub(crate) enum Output {
     Recalled { attempts: u32 },
     /// Jobs wait and the runner has no room.
     Starved,
+    /// Slots are closed for good, and that is released.
+    SlotsClosed { slots: Vec<u16> },
     /// A job is final.
     Ended { job: JobId, state: JobState },
     /// Read a summary; answered by `Event::SegmentLoaded`.
@@ -114,6 +118,7 @@ pub(crate) struct Core {
     /// Read while the journal was.
     tokens: Option<FoundTokens>,
     queues: HashMap<QueueNumber, (QueueSettings, bool)>,
+    leaving: BTreeSet<u16>,
     /// What came before it was open.
     held: VecDeque<engine::Event>,
     looks: VecDeque<u64>,
@@ -143,6 +148,7 @@ impl Core {
             accepted: None,
             tokens: None,
             queues: HashMap::new(),
+            leaving: BTreeSet::new(),
             held: VecDeque::new(),
             looks: VecDeque::new(),
             fences: HashMap::new(),
@@ -195,6 +201,12 @@ impl Core {
                 self.queues.insert(number, ((*settings).clone(), paused));
                 if self.engine.is_some() {
                     self.event(now_ms, engine::Event::Queue { number, settings: *settings, paused }, outputs);
+                }
+            }
+            Input::Leaving { slots } => {
+                self.leaving.clone_from(&slots);
+                if self.opened {
+                    self.event(now_ms, engine::Event::Leaving { slots }, outputs);
                 }
             }
             Input::Look { ticket } => self.looks.push_back(ticket),
@@ -364,6 +376,10 @@ impl Core {
         let Some(engine) = self.engine.as_ref().filter(|engine| ready && engine.is_open()) else { return };
         self.opened = true;
         outputs.push(Output::Opened { epoch: engine.epoch() });
+        if !self.leaving.is_empty() {
+            let slots = self.leaving.clone();
+            self.event(now_ms, engine::Event::Leaving { slots }, outputs);
+        }
         for event in std::mem::take(&mut self.held) {
             self.event(now_ms, event, outputs);
         }
@@ -387,6 +403,7 @@ impl Core {
                 engine::Effect::Revoke { job, attempt, why, .. } => Output::Revoke { job, attempt, why },
                 engine::Effect::Recalled { attempts, .. } => Output::Recalled { attempts },
                 engine::Effect::Starved => Output::Starved,
+                engine::Effect::SlotsClosed { slots } => Output::SlotsClosed { slots },
                 engine::Effect::Ended { job, state } => Output::Ended { job, state },
                 engine::Effect::LoadSegment { segment, name, as_of } => {
                     let epoch =

@@ -33,6 +33,8 @@ pub(super) enum Message {
     },
     /// Settings of a queue.
     Queue { number: QueueNumber, settings: Box<QueueSettings>, paused: bool },
+    /// The slot map of the group may be another one, or who owns where slots are wanted.
+    Slots,
     /// Answered when what was seen is released and fenced.
     Look(Look),
     /// Answered at once.
@@ -201,6 +203,12 @@ impl OwnerHandle {
     pub fn set_queue(&self, number: QueueNumber, settings: QueueSettings, paused: bool) {
         // An owner that has ended needs no settings.
         let _ = self.send(Message::Queue { number, settings: Box::new(settings), paused });
+    }
+
+    /// The slot map of its group may be another one, or who owns where slots are wanted.
+    pub fn slots_changed(&self) {
+        // An owner that has ended moves no slots.
+        let _ = self.send(Message::Slots);
     }
 
     /// Something happened at a runner. What is sent is bounded by the number of slots.

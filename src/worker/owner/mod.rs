@@ -5,6 +5,7 @@ pub(crate) mod core;
 mod hand_out;
 mod handle;
 mod orphans;
+mod slots;
 mod task;
 #[cfg(test)]
 mod tests;

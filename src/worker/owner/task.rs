@@ -36,6 +36,7 @@ use super::core::{Core, FoundTokens, Input, Output, decode_summary};
 use super::hand_out::HandOuts;
 use super::handle::{Answer, Deliver, Look, Message, Moved, OwnerHandle};
 use super::orphans;
+use super::slots::Mover;
 
 /// Messages taken in before anything is sent: more would only make the first ones wait.
 const TOGETHER_MAX: usize = 4_096;
@@ -136,6 +137,7 @@ pub(crate) struct Owner {
     /// When this claim was begun.
     claim_begun: Instant,
     hand_outs: HandOuts,
+    mover: Mover,
     /// The epoch that is open.
     epoch: Option<Epoch>,
     /// What leaves only while the session is sure to be alive.
@@ -176,6 +178,7 @@ impl Owner {
         };
         let reader = Reader::new(shared.store.clone(), shared.bodies.clone(), handle.clone());
         let hand_outs = HandOuts::new(shared.catalog.clone(), shared.pool.clone(), reader);
+        let mover = Mover::new(partition, &shared);
         let owner = Self {
             core: new_core(&shared, partition),
             shared,
@@ -198,6 +201,7 @@ impl Owner {
             was_open: false,
             claim_begun: Instant::now(),
             hand_outs,
+            mover,
             epoch: None,
             held_back: Vec::new(),
             postponed: VecDeque::new(),
@@ -338,6 +342,8 @@ impl Owner {
             let settings = Box::new(queue.settings.clone());
             self.input(Input::Queue { number: queue.number, settings, paused: queue.paused });
         }
+        self.mover.forget_told();
+        self.message(Message::Slots);
         self.claim_begun = Instant::now();
         self.input(Input::Start { incarnation: u64::from_le_bytes(drawn) });
         for message in std::mem::take(&mut self.postponed) {
@@ -420,6 +426,11 @@ impl Owner {
             }
             Message::Queue { number, settings, paused } => {
                 self.input(Input::Queue { number, settings, paused })
+            }
+            Message::Slots => {
+                if let Some(slots) = self.mover.leaving() {
+                    self.input(Input::Leaving { slots });
+                }
             }
             Message::Look(look) => {
                 self.next_ticket += 1;
@@ -538,6 +549,7 @@ impl Owner {
             Output::Revoke { job, attempt, why } => self.shared.pool.revoke(job, attempt, why),
             Output::Recalled { attempts } => self.shared.pool.recalled(self.partition, attempts),
             Output::Starved => self.shared.pool.starved(self.partition),
+            Output::SlotsClosed { slots } => self.mover.closed(slots),
             Output::Ended { job, state } => {
                 for subscriber in self.subscribers.remove(&job).unwrap_or_default() {
                     let _ = subscriber.send(state);

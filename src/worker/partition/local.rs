@@ -114,11 +114,22 @@ impl Local {
         }
     }
 
-    /// The owners here of a queue's partitions get to know its settings.
+    /// The owners here of a queue's partitions get to know its settings, and the group's slot map.
     pub fn tell_owners(&self, queue: &QueueEntry) {
         for partition in queue.partition_ids() {
             if let Some(reader) = self.find(partition) {
                 reader.owner().set_queue(queue.number, queue.settings.clone(), queue.paused);
+                reader.owner().slots_changed();
+            }
+        }
+    }
+
+    /// Others own what: slots wait for somebody to own where they are wanted.
+    pub fn view_changed(&self) {
+        for owner in self.owners() {
+            let map = self.shared.catalog.slots_of(owner.partition());
+            if map.is_some_and(|map| map.is_moving()) {
+                owner.slots_changed();
             }
         }
     }

@@ -26,11 +26,11 @@ use crate::worker::RequestError;
 use crate::worker::reader::Reader;
 
 pub(crate) use attempts::{Finish, Held};
-pub(crate) use enqueue::Enqueue;
+pub(crate) use enqueue::{Enqueue, Placed};
 pub(crate) use jobs::{AsNew, Change, GetHistory, GetJob, GetOutput, WaitForJob, same_namespace};
 pub(crate) use local::Local;
 pub(crate) use look::{Facts, LOCATED_MAX, Locate, Located, Told};
-pub(crate) use queues::{Count, Ids, List};
+pub(crate) use queues::{Count, Ids, KnownTokens, List};
 pub(crate) use service::Service;
 
 /// Something that can be asked about one partition.

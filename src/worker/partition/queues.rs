@@ -98,3 +98,26 @@ impl Operation for Ids {
         reader.ids(self.queue, self.state).await
     }
 }
+
+/// Which of these tokens of a queue are remembered here. What is answered is released, and the owner
+/// still counts: a token that is new here stays so, if its slot is closed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct KnownTokens {
+    pub queue: QueueNumber,
+    pub tokens: Vec<String>,
+}
+
+#[async_trait]
+impl Operation for KnownTokens {
+    const KIND: u32 = 13;
+    const REPEATABLE: bool = true;
+    type Answer = Vec<Option<(JobId, JobState)>>;
+    json_codec!();
+
+    async fn run(self, _: &Local, reader: Reader) -> Result<Self::Answer, RequestError> {
+        let Self { queue, tokens } = self;
+        let look =
+            move |engine: &mut Engine| tokens.iter().map(|token| engine.known_token(queue, token)).collect();
+        reader.owner().look(look).await
+    }
+}

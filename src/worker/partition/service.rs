@@ -13,8 +13,8 @@ use crate::worker::router::addressed;
 use crate::worker::{OutputStream, RequestError};
 
 use super::{
-    AsNew, Change, Count, Enqueue, Finish, GetHistory, GetJob, GetOutput, Held, Ids, List, Local, Operation,
-    WaitForJob, not_understood,
+    AsNew, Change, Count, Enqueue, Finish, GetHistory, GetJob, GetOutput, Held, Ids, KnownTokens, List,
+    Local, Operation, WaitForJob, not_understood,
 };
 
 /// See the module. Cheap to clone.
@@ -40,6 +40,7 @@ impl Service {
             Count::KIND => self.run::<Count>(&body).await,
             List::KIND => self.run::<List>(&body).await,
             Ids::KIND => self.run::<Ids>(&body).await,
+            KnownTokens::KIND => self.run::<KnownTokens>(&body).await,
             Finish::KIND => self.run::<Finish>(&body).await,
             Held::KIND => Ok(Held::decode(&body)?.run(&self.local).await),
             other => {

@@ -24,6 +24,9 @@ pub(crate) struct TakenMessage {
     pub ids: Vec<u8>,
     #[prost(uint32, repeated, tag = "2")]
     pub states: Vec<u32>,
+    /// Nothing was taken: slots have left the partition.
+    #[prost(bool, tag = "3")]
+    pub slots_left: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -33,7 +33,7 @@ use super::{Accepted, ProtocolSettings};
 use crate::sim::mutation::{Mutation, active};
 
 /// Version of the reader that this is: progress that asks for a newer one is refused.
-const READER: u32 = 1;
+const READER: u32 = 2;
 /// Claims of one page.
 const CLAIMS_PAGE: usize = 256;
 /// Progress rows of one epoch that are looked at.
